@@ -1,0 +1,137 @@
+"""The one tree of errors: the type decides retry, reject or stop.
+
+::
+
+    SgmriError
+      ConfigError                      stop the process, exit 2
+      InvalidGeometry                  a box, frame or volume that cannot exist
+      SeriesError                      never retried; the journal says SKIPPED or FAILED with a reason
+        IncompleteSeries  UnsupportedSeries  MalformedInstance
+      EngineError
+        EngineUnavailable (transient)  retried with back-off
+        UnparsableAnswer               kept as "no answer", never as a negative finding
+      DeliveryError
+        PeerUnavailable (transient)    retried
+        StoreRefused                   carries the DIMSE status; its category decides (PS3.4 B.2.3)
+        CommitmentFailed               carries the failed instances' reasons (PS3.4 J.3)
+      StateError                       a transition that the lifecycle table does not have: our bug
+
+A message says what was expected, what was found and what to do, and never a value from a DICOM header other
+than a UID of the standard itself (SOP class, transfer syntax).
+"""
+
+from typing import ClassVar
+
+from sgmri.lifecycle import Reason
+
+
+class SgmriError(Exception):
+    """Root of every error that sgmri raises on purpose."""
+
+    transient: ClassVar[bool] = False
+    """Whether the same call may succeed later; the task layer retries exactly these."""
+
+
+class ConfigError(SgmriError):
+    """The configuration cannot be used: the process stops with exit code 2."""
+
+
+class InvalidGeometry(SgmriError, ValueError):
+    """A box, frame or volume that cannot exist (empty, negative, not finite, wrong shape)."""
+
+
+class SeriesError(SgmriError):
+    """The series cannot be read; trying again with the same bytes would fail again.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, what to do.
+    reason
+        The coded reason that the journal keeps.
+    """
+
+    reason: Reason = Reason.MALFORMED_INSTANCE
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class IncompleteSeries(SeriesError):
+    """Instances or frames are missing, so that no volume can be made."""
+
+    reason = Reason.INCOMPLETE_SERIES
+
+
+class UnsupportedSeries(SeriesError):
+    """A healthy series that this product does not read: SKIPPED, not FAILED."""
+
+    reason = Reason.NOT_APPLICABLE
+
+
+class MalformedInstance(SeriesError):
+    """An instance that cannot be parsed or decoded."""
+
+    reason = Reason.MALFORMED_INSTANCE
+
+
+class EngineError(SgmriError):
+    """The reading engine failed."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot take work now (starting, out of memory, device lost)."""
+
+    transient = True
+
+
+class UnparsableAnswer(EngineError):
+    """An engine's output that is no valid answer: kept as "not assessed", never as a negative finding."""
+
+
+class DeliveryError(SgmriError):
+    """An object could not be delivered."""
+
+
+class PeerUnavailable(DeliveryError):
+    """The peer did not answer, refused the association for now, or aborted."""
+
+    transient = True
+
+
+class StoreRefused(DeliveryError):
+    """The peer answered a C-STORE with a status that is no success.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, what to do.
+    status
+        The DIMSE status of the response (PS3.4 B.2.3).
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CommitmentFailed(DeliveryError):
+    """The peer refused to take responsibility for at least one instance (PS3.4 J.3).
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, what to do.
+    failures
+        Failure reason (0008,1197) for each refused SOP Instance UID.
+    """
+
+    def __init__(self, message: str, failures: dict[str, int]) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+
+class StateError(SgmriError):
+    """A transition that the lifecycle table does not have: a bug of ours."""

@@ -1,0 +1,247 @@
+"""Every setting of the product, with its unit, default and meaning, parsed from a mapping handed in.
+
+The roof reads the TOML file and the environment; here a mapping becomes frozen dataclasses, and an unknown key is an
+error that names the nearest known one.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from sgmri.errors import ConfigError
+
+
+def _key(default: Any, doc: str, *, unit: str = "") -> Any:
+    """Declare one key: default, meaning, unit."""
+    return field(default=default, metadata={"doc": doc, "unit": unit})
+
+
+def _table(factory: Any, doc: str) -> Any:
+    """Declare a sub-table (or an array of tables)."""
+    return field(default_factory=factory, metadata={"doc": doc, "unit": ""})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A remote application entity that may open associations to the listener."""
+
+    ae_title: str = _key("", "AE title that the peer calls with")
+    host: str = _key("", "IP address that it must come from; empty: any address")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """The SCP: what it is called and whom it lets in."""
+
+    ae_title: str = _key("SGMRI", "our AE title; also the calling AE title of deliveries")
+    host: str = _key("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces")
+    port: int = _key(11112, "TCP port; 0 takes a free one")
+    peers: tuple[Peer, ...] = _table(tuple, "application entities that may call; everybody else is rejected")
+    max_associations: int = _key(32, "associations at a time; more are rejected (PS3.8 9.3.4)")
+    max_pdu_bytes: int = _key(131072, "largest PDU that we offer to receive", unit="bytes")
+    max_instance_bytes: int = _key(1 << 30, "largest instance that is kept; larger ones get 0xA700", unit="bytes")
+    network_timeout_s: float = _key(60.0, "an association without traffic is aborted after", unit="s")
+    min_free_bytes: int = _key(1 << 30, "below this much free disk, C-STORE answers 0xA700", unit="bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Where spool, outbox and journal lie."""
+
+    state_dir: str = _key("/var/lib/sgmri", "directory of spool, outbox and (SQLite) journal; shared by all processes")
+    journal_url: str = _key(
+        "",
+        "SQLAlchemy URL of the journal, such as postgresql+psycopg://...; empty: SQLite in state_dir. "
+        "Environment: SGMRI_JOURNAL_URL",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """When a series counts as complete."""
+
+    quiet_period_s: float = _key(15.0, "complete when no instance has come for", unit="s")
+    complete_at_expected_count: bool = _key(
+        False,
+        "complete at once when Images in Acquisition (0020,1002) instances are there; only for senders known to "
+        "fill it with the count of the series",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """The bell: Redis (or Valkey) for Celery."""
+
+    url: str = _key("redis://127.0.0.1:6379/0", "Redis URL. Environment: SGMRI_BROKER_URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """How readings are run and retried."""
+
+    engine: str = _key("classical", "which engine reads: classical")
+    lease_s: float = _key(60.0, "a reading whose worker has been silent this long is given to another", unit="s")
+    max_attempts: int = _key(3, "a reading that was started this often without an end is FAILED")
+    time_limit_s: float = _key(900.0, "hard limit of one reading", unit="s")
+    sweep_period_s: float = _key(5.0, "how often the listener re-rings for what waits", unit="s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Where the results go, and how patiently."""
+
+    ae_title: str = _key("", "AE title of the destination; empty: results stay in the outbox")
+    host: str = _key("127.0.0.1", "its address")
+    port: int = _key(104, "its port")
+    commitment: bool = _key(True, "ask for storage commitment (PS3.4 Annex J); COMMITTED is reached only with it")
+    commitment_timeout_s: float = _key(3600.0, "ask again when no N-EVENT-REPORT has come for", unit="s")
+    timeout_s: float = _key(30.0, "limit for connecting, and for each response", unit="s")
+    retry_first_s: float = _key(5.0, "first retry after; each further one waits three times as long", unit="s")
+    retry_max_s: float = _key(3600.0, "longest wait between retries", unit="s")
+    give_up_after_s: float = _key(604800.0, "FAILED when the objects could not be delivered for", unit="s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """Log lines of every process."""
+
+    level: str = _key("INFO", "DEBUG, INFO, WARNING or ERROR")
+    format: str = _key("text", "text or json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration."""
+
+    listener: Listener = _table(Listener, "The SCP")
+    storage: Storage = _table(Storage, "Directories and the journal")
+    series: Series = _table(Series, "Completeness of a series")
+    broker: Broker = _table(Broker, "Redis")
+    worker: Worker = _table(Worker, "Readings")
+    delivery: Delivery = _table(Delivery, "The destination of SR and SEG")
+    log: Log = _table(Log, "Logging")
+
+
+def parse(mapping: Mapping[str, object]) -> Settings:
+    """Turn a mapping (as a TOML parser gives it) into settings.
+
+    Parameters
+    ----------
+    mapping
+        Tables by name; missing keys take their defaults.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (naming the nearest), a value of the wrong type, or one out of range.
+    """
+    settings: Settings = _dataclass(Settings, mapping, "")
+    _check(settings)
+    return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDoc:
+    """One row of the settings table."""
+
+    path: str
+    kind: str
+    default: object
+    unit: str
+    doc: str
+
+
+def documented_keys() -> Iterator[KeyDoc]:
+    """Yield every key with its documentation, in the order of the file."""
+    for table in fields(Settings):
+        cls = typing.cast(type, table.default_factory)
+        for key in fields(cls):
+            if key.name == "peers":
+                for sub in fields(Peer):
+                    yield _key_doc(f"{table.name}.peers[].{sub.name}", sub)
+            else:
+                yield _key_doc(f"{table.name}.{key.name}", key)
+
+
+def _key_doc(path: str, key: "Field[Any]") -> KeyDoc:
+    kind = key.type if isinstance(key.type, str) else key.type.__name__
+    default = key.default if key.default is not MISSING else ""
+    return KeyDoc(path=path, kind=kind, default=default, unit=key.metadata["unit"], doc=key.metadata["doc"])
+
+
+def _dataclass(cls: type, mapping: object, path: str) -> Any:
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"[{path}]: expected a table, found {type(mapping).__name__}")
+    known = {key.name: key for key in fields(cls)}
+    for name in mapping:
+        if name not in known:
+            raise ConfigError(_unknown(str(name), path, list(known)))
+    hints = typing.get_type_hints(cls)
+    values = {
+        name: _value(hints[name], value, f"{path}.{name}" if path else str(name)) for name, value in mapping.items()
+    }
+    return cls(**values)
+
+
+def _unknown(name: str, path: str, known: list[str]) -> str:
+    where = f"[{path}]" if path else "the configuration"
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"{where}: unknown key {name!r}; did you mean {nearest[0]!r}? Known keys: {', '.join(known)}"
+
+
+def _value(hint: Any, value: object, path: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass(hint, value, path)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{path}: expected an array of tables, found {type(value).__name__}")
+        item = typing.get_args(hint)[0]
+        return tuple(_dataclass(item, entry, f"{path}[{place}]") for place, entry in enumerate(value))
+    if origin is types.UnionType:  # pragma: no cover - no optional key so far
+        raise TypeError(f"{path}: optional keys are not foreseen")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{path}: expected {hint.__name__}, found {type(value).__name__}")
+    return value
+
+
+_MAX_AE_TITLE = 16  # PS3.5 6.2, VR AE
+
+
+def _check(settings: Settings) -> None:
+    _check_ae_title("listener.ae_title", settings.listener.ae_title)
+    for place, peer in enumerate(settings.listener.peers):
+        _check_ae_title(f"listener.peers[{place}].ae_title", peer.ae_title)
+    if settings.delivery.ae_title:
+        _check_ae_title("delivery.ae_title", settings.delivery.ae_title)
+    for path, port in (("listener.port", settings.listener.port), ("delivery.port", settings.delivery.port)):
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"{path}: expected 0 to 65535, found {port}")
+    if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
+    if settings.log.format not in ("text", "json"):
+        raise ConfigError("log.format: expected text or json")
+    for path, number in _positive(settings):
+        if not number > 0:
+            raise ConfigError(f"{path}: expected more than 0, found {number}")
+
+
+def _check_ae_title(path: str, ae_title: str) -> None:
+    stripped = ae_title.strip()
+    if not stripped or len(ae_title) > _MAX_AE_TITLE or "\\" in ae_title or not ae_title.isascii():
+        raise ConfigError(f"{path}: expected an AE title of 1 to 16 ASCII characters without backslash (PS3.5 6.2)")
+
+
+def _positive(settings: Settings) -> Iterator[tuple[str, float]]:
+    for table in fields(Settings):
+        section = getattr(settings, table.name)
+        for key in fields(section):
+            value = getattr(section, key.name)
+            counts = key.name.startswith("max_") or key.metadata["unit"] == "s"
+            if counts and key.name != "min_free_bytes":
+                yield f"{table.name}.{key.name}", value
