@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 from sgmri.errors import InvalidGeometry
 from sgmri.geometry import Box, iou
@@ -104,26 +105,37 @@ def link(
     prefix
         Start of the identifiers, which are numbered from 1 in order of first frame, then of place.
     """
-    open_chains: list[list[Finding]] = []
-    for finding in sorted(findings, key=_order):
-        best: list[Finding] | None = None
-        best_overlap = min_iou
-        for chain in open_chains:
-            gap = finding.frame_index - chain[-1].frame_index
-            if chain[-1].label != finding.label or not 0 < gap <= max_gap_frames:
-                continue
-            overlap = iou(chain[-1].box, finding.box)
-            if overlap > best_overlap:
-                best, best_overlap = chain, overlap
-        if best is None:
-            open_chains.append([finding])
-        else:
-            best.append(finding)
-    ordered = sorted(open_chains, key=lambda chain: _order(chain[0]))
+    chains: list[list[Finding]] = []
+    for _, group in groupby(sorted(findings, key=_order), key=lambda finding: finding.frame_index):
+        here = list(group)
+        taken = _partners(chains, here, min_iou, max_gap_frames)
+        for place, finding in enumerate(here):
+            if place in taken:
+                chains[taken[place]].append(finding)
+            else:
+                chains.append([finding])
+    ordered = sorted(chains, key=lambda chain: _order(chain[0]))
     return tuple(
         Tracklet(tracklet_id=f"{prefix}-{number}", findings=tuple(chain))
         for number, chain in enumerate(ordered, start=1)
     )
+
+
+def _partners(
+    chains: Sequence[Sequence[Finding]], here: Sequence[Finding], min_iou: float, max_gap_frames: int
+) -> dict[int, int]:
+    """Give the findings of one frame to open chains, best overlap first: place in ``here`` -> chain."""
+    pairs = sorted(
+        (-iou(chain[-1].box, finding.box), number, place)
+        for place, finding in enumerate(here)
+        for number, chain in enumerate(chains)
+        if chain[-1].label == finding.label and 0 < finding.frame_index - chain[-1].frame_index <= max_gap_frames
+    )
+    taken: dict[int, int] = {}
+    for overlap, number, place in pairs:
+        if -overlap > min_iou and place not in taken and number not in taken.values():
+            taken[place] = number
+    return taken
 
 
 def _order(finding: Finding) -> tuple[int, float, float, float, float, str]:

@@ -65,7 +65,6 @@ def test_a_lesion_is_followed_and_its_neighbour_is_not_swallowed() -> None:
     assert [tracklet.findings[0].box.x0 for tracklet in tracklets] == [0, 50]
 
 
-@pytest.mark.xfail(reason="link lets the topmost box choose first, not the best overlap", strict=True)
 def test_the_best_overlap_is_linked_first() -> None:
     """A box that barely touches the lesion does not take it from the box that continues it."""
     lesion, grazing, same = at(0, 0, 5), at(1, 0, 0), at(1, 0, 5)

@@ -49,10 +49,7 @@ def test_an_error_is_logged_by_type_and_place_without_its_text(formatter: loggin
 @pytest.mark.parametrize(
     "formatter",
     [
-        pytest.param(
-            TextFormatter(),
-            marks=pytest.mark.xfail(reason="TextFormatter prints the cached LogRecord.exc_text", strict=True),
-        ),
+        TextFormatter(),
         JsonFormatter(),
     ],
     ids=["text", "json"],
