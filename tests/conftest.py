@@ -1,0 +1,66 @@
+"""The surroundings of every test: a clean environment, strict DICOM writing, and no network but loopback."""
+
+import ipaddress
+import os
+import socket
+import sys
+
+import hypothesis
+import pydicom
+import pytest
+
+LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", socket.gethostname()})
+
+
+class OutsideConnection(AssertionError):
+    """A test reached for a machine that is not this one."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host in LOCAL_NAMES
+
+
+def _needs_name_server(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host not in LOCAL_NAMES
+    return False
+
+
+def _only_loopback(event: str, arguments: tuple[object, ...]) -> None:
+    # An audit hook sees what libraries do in their own threads too, and needs nothing patched
+    host: object = None
+    if event == "socket.connect" and isinstance(arguments[1], tuple):  # AF_UNIX has a path instead
+        host = arguments[1][0]
+        refused = isinstance(host, str) and not _is_loopback(host)
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+        refused = isinstance(host, str) and _needs_name_server(host)
+    else:
+        return
+    if refused:
+        raise OutsideConnection(f"tests connect to loopback only, found {host!r}")
+
+
+def pytest_configure() -> None:
+    """Prepare the process, before any test module is imported."""
+    sys.addaudithook(_only_loopback)
+    for name in [name for name in os.environ if name.startswith("SGMRI_")]:
+        del os.environ[name]
+    pydicom.config.settings.writing_validation_mode = pydicom.config.RAISE
+    # The machine is shared, so no deadline; in CI the same examples every time, at the desk new ones
+    hypothesis.settings.register_profile("desk", deadline=None)
+    hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "desk")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that drive real processes on one xdist worker, one after the other."""
+    for item in items:
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("e2e"))
