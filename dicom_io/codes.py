@@ -1,0 +1,203 @@
+"""The coded concepts that may be written, from one table: a code that is not in it cannot be written.
+
+The findings come from :mod:`sgmri.vocabulary`; beside them stand the concepts of the templates (TID 1500, 1410,
+4019) and of the Segmentation IOD. Meanings are those of DICOM's own dictionary wherever it has the code: viewers
+match some of them by meaning.
+
+References
+----------
+PS3.16 Annex D (DCM), PS3.16 TID 1500, TID 1410, CID 7150, CID 7162, CID 219, CID 240
+"""
+
+from collections.abc import Iterable, Iterator
+from types import MappingProxyType
+from typing import Final
+
+from highdicom.sr import CodedConcept as WrittenConcept
+from pydicom.dataset import Dataset
+
+from sgmri import vocabulary
+from sgmri.errors import EngineError, MalformedInstance, SgmriError
+from sgmri.findings import Laterality
+from sgmri.questions import Presence
+from sgmri.vocabulary import CodedConcept, FindingConcept
+from sgmri.volume import Anatomy
+
+
+def _dcm(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, scheme="DCM", meaning=meaning)
+
+
+def _sct(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value=value, scheme="SCT", meaning=meaning)
+
+
+# TID 1500 and the report-level answers
+QUALITATIVE_EVALUATIONS: Final = CodedConcept(value="C0034375", scheme="UMLS", meaning="Qualitative Evaluations")
+ENGLISH: Final = CodedConcept(value="en", scheme="RFC5646", meaning="English")
+PROCEDURE: Final = MappingProxyType(
+    {
+        Anatomy.BRAIN: CodedConcept(value="24590-2", scheme="LN", meaning="Brain MRI"),
+        # No code of CID 646 or CID 100 says "MRI of the knee" without asserting a particular technique
+        Anatomy.KNEE: _sct("363679005", "Imaging procedure"),
+    }
+)
+COMMENT: Final = _dcm("121106", "Comment")
+SUMMARY: Final = _dcm("121111", "Summary")
+TRACKING_IDENTIFIER: Final = _dcm("112039", "Tracking Identifier")
+TRACKING_UID: Final = _dcm("112040", "Tracking Unique Identifier")
+LESION_IDENTIFIER: Final = _dcm("121151", "Lesion Identifier")
+SHORT_LABEL: Final = _dcm("125309", "Short Label")
+EQUIVALENT_MEANING: Final = _dcm("121050", "Equivalent Meaning of Concept Name")
+REFERENCED_SEGMENT: Final = _dcm("121191", "Referenced Segment")
+CERTAINTY_OF_FINDING: Final = _dcm("111012", "Certainty of Finding")
+NUMBER_OF_LESIONS: Final = _sct("246206008", "Number of lesions")
+NUMBER_OF_OCCURRENCES: Final = _sct("246432004", "Number of occurrences")
+PROCESSING_SUMMARY: Final = _dcm("111017", "CAD Processing and Findings Summary")
+ALL_WITHOUT_FINDINGS: Final = _dcm("111241", "All algorithms succeeded; without findings")
+ALL_WITH_FINDINGS: Final = _dcm("111242", "All algorithms succeeded; with findings")
+SOME_WITHOUT_FINDINGS: Final = _dcm("111243", "Not all algorithms succeeded; without findings")
+SOME_WITH_FINDINGS: Final = _dcm("111244", "Not all algorithms succeeded; with findings")
+NONE_SUCCEEDED: Final = _dcm("111245", "No algorithms succeeded; without findings")
+
+# TID 1410
+FINDING: Final = _dcm("121071", "Finding")
+FINDING_SITE: Final = _sct("363698007", "Finding Site")
+LATERALITY: Final = _sct("272741003", "Laterality")
+TOPOGRAPHICAL_MODIFIER: Final = _sct("106233006", "Topographical modifier")
+SEVERITY: Final = _sct("246112005", "Severity")
+BOUNDED_BY: Final = _sct("75958009", "Bounded by")
+ABNORMAL_STRUCTURE: Final = vocabulary.GENERIC_FINDING
+SPATIAL_CONCEPT: Final = _sct("309825002", "Spatial and Relational Concept")
+
+# Equipment and algorithm (CID 7005, CID 7162)
+PROCESSING_EQUIPMENT: Final = _dcm("109102", "Processing Equipment")
+ARTIFICIAL_INTELLIGENCE: Final = _dcm("123110", "Artificial Intelligence")
+HISTOGRAM_ANALYSIS: Final = _dcm("123105", "Histogram Analysis")
+
+# Units
+NO_UNITS: Final = CodedConcept(value="1", scheme="UCUM", meaning="no units")
+PERCENT: Final = CodedConcept(value="%", scheme="UCUM", meaning="Percent")
+
+PRESENCE: Final = MappingProxyType(
+    {
+        Presence.PRESENT: vocabulary.PRESENT,
+        Presence.ABSENT: vocabulary.ABSENT,
+        Presence.UNDETERMINED: vocabulary.UNDETERMINED,
+    }
+)
+"""CID 240."""
+
+SIDE: Final = MappingProxyType(
+    {
+        Laterality.LEFT: vocabulary.LEFT,
+        Laterality.RIGHT: vocabulary.RIGHT,
+        Laterality.BILATERAL: vocabulary.BILATERAL,
+    }
+)
+"""CID 244."""
+
+IMAGE_ARTIFACT: Final = _dcm("111207", "Image artifact(s)")
+_MOTION_BLUR: Final = _dcm("111210", "Motion blur")
+ARTIFACTS: Final = frozenset({IMAGE_ARTIFACT, _MOTION_BLUR})
+
+_SEVERITIES: Final = frozenset({vocabulary.MILD, vocabulary.MILD_TO_MODERATE, vocabulary.SEVERE})
+_NO_TISSUE_CHANGE: Final = ARTIFACTS | {_sct("17621005", "Normal")}
+"""Places in the image, not abnormal structures."""
+
+
+def _constants() -> Iterator[CodedConcept]:
+    for value in globals().copy().values():
+        if isinstance(value, CodedConcept):
+            yield value
+
+
+def _vocabulary() -> Iterator[CodedConcept]:
+    for row in vocabulary.FINDINGS.values():
+        yield from (row.written, row.site, *row.modifiers)
+    for table in (vocabulary.BODY_PART, PRESENCE, SIDE, PROCEDURE):
+        yield from table.values()
+
+
+def _table(concepts: Iterable[CodedConcept]) -> MappingProxyType[tuple[str, str], CodedConcept]:
+    return MappingProxyType({(concept.scheme, concept.value): concept for concept in concepts})
+
+
+CODES: Final = _table([*_constants(), *_vocabulary()])
+"""(scheme, value) -> concept: everything that may be written."""
+
+
+def written(concept: CodedConcept) -> WrittenConcept:
+    """Return a concept in the form that a Dataset takes.
+
+    Raises
+    ------
+    SgmriError
+        If it is not in :data:`CODES` exactly as it stands there.
+    """
+    if CODES.get((concept.scheme, concept.value)) != concept:
+        raise SgmriError(
+            f"expected a concept of the code table, found ({concept.value}, {concept.scheme}); add it to "
+            "dicom_io.codes or sgmri.vocabulary"
+        )
+    return WrittenConcept(value=concept.value, scheme_designator=concept.scheme, meaning=concept.meaning)
+
+
+def read(item: Dataset) -> CodedConcept:
+    """Return the concept of one item of a code sequence.
+
+    Raises
+    ------
+    MalformedInstance
+        If the item is no code of PS3.3 section 8.
+    """
+    try:
+        return CodedConcept(
+            value=str(item.CodeValue), scheme=str(item.CodingSchemeDesignator), meaning=str(item.CodeMeaning)
+        )
+    except AttributeError:
+        raise MalformedInstance(
+            "expected Code Value, Coding Scheme Designator and Code Meaning, found an incomplete code; check who wrote "
+            "the object"
+        ) from None
+
+
+def finding_concept(label: str) -> FindingConcept:
+    """Return how a finding's label is coded.
+
+    Raises
+    ------
+    EngineError
+        If the label is not in the vocabulary.
+    """
+    try:
+        return vocabulary.concept(label)
+    except KeyError:
+        raise EngineError(
+            "expected a label of the vocabulary, found another one; make the engine answer with labels of "
+            "sgmri.vocabulary"
+        ) from None
+
+
+def category(finding: CodedConcept) -> CodedConcept:
+    """Return the category (CID 7150) of a finding: abnormal structure, or only a place in the image."""
+    return SPATIAL_CONCEPT if finding in _NO_TISSUE_CHANGE else ABNORMAL_STRUCTURE
+
+
+def severity(concept: FindingConcept) -> CodedConcept | None:
+    """Return the severity among a label's modifiers, if it has one."""
+    return next((modifier for modifier in concept.modifiers if modifier in _SEVERITIES), None)
+
+
+def topographical_modifier(concept: FindingConcept) -> CodedConcept | None:
+    """Return the modifier of a label's site (medial, lateral, posterior), if it has one.
+
+    "Bilateral" belongs to the whole patient, not to the place of a box, and is left out.
+    """
+    sides = set(SIDE.values())
+    return next((m for m in concept.modifiers if m not in _SEVERITIES and m not in sides), None)
+
+
+def algorithm_family(engine_name: str) -> CodedConcept:
+    """Return the family (CID 7162) of an engine: the classical one weighs grey values, others learnt."""
+    return HISTOGRAM_ANALYSIS if engine_name == "classical" else ARTIFICIAL_INTELLIGENCE

@@ -1,0 +1,208 @@
+"""PS3.10 files parsed within bounds and without noise; attributes read one by one, so that one bad one hides no other.
+
+Received headers may lie, lack or garble anything: a length field alone must not claim memory, a deflated data set
+must not explode, one unreadable attribute must not hide the others, and no header value may reach a log.
+
+References
+----------
+PS3.10 7.1, PS3.5 A.5 (deflated data sets)
+"""
+
+import logging
+import math
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from sgmri.errors import IncompleteSeries, MalformedInstance
+from sgmri.lifecycle import Reason
+
+LIBRARY_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises for bytes that it cannot make sense of (found by feeding it damaged files)."""
+
+HEADER_BYTES = 1 << 26
+"""How much of a deflated data set is inflated in search of its header."""
+_DEFER_BYTES = 1 << 20
+"""Values longer than this are skipped until asked for."""
+_UID = re.compile(r"[0-9.]{1,64}")
+_NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
+
+
+def is_uid(text: str) -> bool:
+    """Tell whether a text can be a UID: 1 to 64 digits and dots (PS3.5 9.1)."""
+    return _UID.fullmatch(text) is not None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence pydicom within the block: its warnings and log lines quote header values."""
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    for logger in loggers:
+        logger.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(drop)
+
+
+def read_file(path: Path, *, header_only: bool, max_bytes: int) -> tuple[FileDataset, str]:
+    """Parse a PS3.10 file; call it within :func:`quietly`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    header_only
+        Stop before the pixel data.
+    max_bytes
+        How large the data set may be, inflated where it is deflated (PS3.5 A.5).
+
+    Returns
+    -------
+    data set and the Transfer Syntax UID of the file
+        A deflated data set is handed over as Explicit VR Little Endian.
+
+    Raises
+    ------
+    MalformedInstance
+        If the file is no PS3.10 file, cannot be parsed, or is too large (then with reason TOO_LARGE).
+    IncompleteSeries
+        If there is no such file.
+    """
+    try:
+        meta = read_file_meta_info(path)
+        syntax = str(meta.get("TransferSyntaxUID", ""))
+        if not is_uid(syntax):
+            raise MalformedInstance("expected a Transfer Syntax UID in the file meta information, found none")
+        if syntax != DeflatedExplicitVRLittleEndian:
+            # as text: pydicom can read skipped values later only from a file that it opened by name
+            return dcmread(str(path), stop_before_pixels=header_only, defer_size=_DEFER_BYTES), syntax
+        start = 144 + int(meta["FileMetaInformationGroupLength"].value)
+        return _read_deflated(path, start, header_only, max_bytes), syntax
+    except FileNotFoundError:
+        raise IncompleteSeries("expected a file of the series, found it gone; send the series again") from None
+    except InvalidDicomError:
+        raise MalformedInstance("expected a DICOM PS3.10 file, found something else") from None
+    except RecursionError:
+        raise MalformedInstance("expected a parsable data set, found sequences nested too deeply") from None
+    except LIBRARY_ERRORS as error:
+        raise MalformedInstance(f"expected a parsable data set, pydicom gave up with {type(error).__name__}") from None
+
+
+def _read_deflated(path: Path, start: int, header_only: bool, max_bytes: int) -> FileDataset:
+    limit = min(max_bytes, HEADER_BYTES) if header_only else max_bytes
+    with path.open("rb") as stream:
+        stream.seek(start)
+        deflated = stream.read(max_bytes)
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, limit + 1)
+    # the same data set without the deflation: preamble, prefix, and a meta group of the transfer syntax alone
+    value = ExplicitVRLittleEndian.encode("ascii") + b"\0"
+    element = struct.pack("<HH2sH", 2, 0x10, b"UI", len(value)) + value
+    group_length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(element))
+    head = bytes(128) + b"DICM" + group_length + element
+    file = BytesIO(head + inflated)
+    dataset = dcmread(file, stop_before_pixels=header_only)
+    ends_early = header_only and file.tell() < len(head) + len(inflated)
+    if len(inflated) > limit and not ends_early:
+        raise MalformedInstance(
+            f"expected a deflated data set of at most {limit} bytes, found more; send it without deflation",
+            Reason.TOO_LARGE,
+        )
+    return dataset
+
+
+class Header:
+    """Tolerant access to the attributes of one data set or item: what cannot be read counts as missing.
+
+    Parameters
+    ----------
+    dataset
+        A parsed data set or sequence item; use it within :func:`quietly`.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def _value(self, keyword: str) -> object:
+        try:
+            return self._dataset.get(keyword)
+        except LIBRARY_ERRORS:
+            return None
+
+    def has(self, keyword: str) -> bool:
+        """Tell whether the attribute is present, readable or not."""
+        return keyword in self._dataset
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """Return the non-empty values as stripped texts."""
+        value = self._value(keyword)
+        values = list(value) if isinstance(value, MultiValue | list) else [value]
+        texts = (str(single).strip(" \0") for single in values if single is not None)
+        return tuple(text for text in texts if text)
+
+    def text(self, keyword: str) -> str:
+        """Return the first value, or an empty text."""
+        return next(iter(self.texts(keyword)), "")
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """Return the values as finite numbers; empty if any of them is none."""
+        try:
+            numbers = tuple(float(text) for text in self.texts(keyword))
+        except ValueError:
+            return ()
+        return numbers if all(map(math.isfinite, numbers)) else ()
+
+    def number(self, keyword: str) -> float | None:
+        """Return the first value as a finite number, or None."""
+        return next(iter(self.numbers(keyword)), None)
+
+    def count(self, keyword: str) -> int:
+        """Return the value as a positive integer, or 0."""
+        number = self.number(keyword)
+        return int(number) if number is not None and number >= 1 else 0
+
+    def items(self, keyword: str) -> list["Header"]:
+        """Return the items of a sequence."""
+        value = self._value(keyword)
+        return [Header(item) for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+
+    def item(self, keyword: str) -> "Header":
+        """Return the first item of a sequence; one without attributes where there is none."""
+        return next(iter(self.items(keyword)), _NOTHING)
+
+
+_NOTHING = Header(Dataset())

@@ -1,0 +1,329 @@
+"""What the header of one instance says, read tolerantly and without its pixels.
+
+One attribute that cannot be read counts as missing; only what nothing can be done without (the UIDs, the transfer
+syntax) is demanded. Texts and UIDs stay inside the facts: they are not part of any ``repr``, message or log line.
+
+References
+----------
+PS3.10 7.1, PS3.3 C.7.6.16 (functional groups), C.8.3.1 and C.8.13 (MR, Enhanced MR)
+"""
+
+import math
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.uid import (
+    EnhancedMRColorImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+)
+
+from dicom_io.headers import HEADER_BYTES, Header, is_uid, quietly, read_file
+from sgmri.errors import MalformedInstance, UnsupportedSeries
+from sgmri.lifecycle import Reason
+
+MR_SOP_CLASSES = frozenset(
+    {MRImageStorage, EnhancedMRImageStorage, EnhancedMRColorImageStorage, LegacyConvertedEnhancedMRImageStorage}
+)
+"""SOP classes whose instances count as MR images."""
+COLOUR_SOP_CLASSES = frozenset({EnhancedMRColorImageStorage})
+"""MR SOP classes that are colour by definition."""
+
+Vector = tuple[float, float, float]
+"""A point in mm or a direction in patient coordinates (LPS)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFacts:
+    """What the header says about one frame.
+
+    Parameters
+    ----------
+    frame_number
+        Counted from 1; None where the instance has a single frame.
+    position_mm
+        Image Position (Patient) (0020,0032): centre of the first pixel in LPS; None where missing or unreadable.
+    row_cosines, column_cosines
+        Image Orientation (Patient) (0020,0037), LPS.
+    pixel_spacing_mm
+        (between rows, between columns): Pixel Spacing (0028,0030).
+    rescale_slope, rescale_intercept
+        ``modality value = stored value * slope + intercept``; 1 and 0 where the header has none (PS3.3 C.8.3.1
+        has none for MR), not finite where it has one that cannot be used.
+    echo_time_ms
+        Echo time, or effective echo time of an Enhanced frame.
+    temporal_position
+        Temporal Position Index or Identifier, counted from 1.
+    b_value
+        Diffusion b-value in s/mm2.
+    frame_type
+        Frame Type (0008,9007) of an Enhanced frame; empty for classic instances.
+    complex_component
+        Complex Image Component (0008,9208): MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED or empty.
+    contrast
+        Acquisition Contrast (0008,9209) or empty.
+    """
+
+    frame_number: int | None
+    position_mm: Vector | None
+    row_cosines: Vector | None
+    column_cosines: Vector | None
+    pixel_spacing_mm: tuple[float, float] | None
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
+    echo_time_ms: float | None = None
+    temporal_position: int | None = None
+    b_value: float | None = None
+    frame_type: tuple[str, ...] = ()
+    complex_component: str = ""
+    contrast: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFacts:
+    """What the header of one instance says.
+
+    Parameters
+    ----------
+    path
+        The PS3.10 file.
+    sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid, transfer_syntax_uid
+        Always present and made of digits and dots only.
+    frame_of_reference_uid
+        Empty where missing or no UID.
+    modality, photometric_interpretation
+        Empty where missing.
+    rows, columns, samples_per_pixel, number_of_frames
+        0 where missing from, or unreadable in, an object that may be no image.
+    frames
+        The frames that have a description: all of them in a healthy MR instance.
+    image_type
+        Image Type (0008,0008).
+    repetition_time_ms, echo_time_ms, inversion_time_ms, flip_angle_deg
+        None where the header does not say; ``echo_time_ms`` is the median over the frames.
+    scanning_sequence
+        Scanning Sequence (0018,0020); SE, GR, IR, EP derived from the Enhanced attributes.
+    sequence_variant, scan_options
+        (0018,0021) and (0018,0022).
+    fat_suppressed
+        What the Enhanced attributes or Scan Options say; None where they say nothing.
+    region_texts, region_codes
+        Body Part Examined; meanings and ``scheme:value`` codes of Anatomic Region Sequence.
+    series_texts, study_texts, coil_texts
+        Free texts that may name an anatomy. Never logged.
+    """
+
+    path: Path = field(repr=False)
+    sop_class_uid: str
+    sop_instance_uid: str = field(repr=False)
+    study_instance_uid: str = field(repr=False)
+    series_instance_uid: str = field(repr=False)
+    transfer_syntax_uid: str
+    frame_of_reference_uid: str = field(repr=False)
+    modality: str
+    photometric_interpretation: str
+    rows: int
+    columns: int
+    samples_per_pixel: int
+    number_of_frames: int
+    frames: tuple[FrameFacts, ...] = field(repr=False)
+    image_type: tuple[str, ...]
+    repetition_time_ms: float | None
+    echo_time_ms: float | None
+    inversion_time_ms: float | None
+    flip_angle_deg: float | None
+    scanning_sequence: tuple[str, ...]
+    sequence_variant: tuple[str, ...]
+    scan_options: tuple[str, ...]
+    fat_suppressed: bool | None
+    region_texts: tuple[str, ...] = field(repr=False)
+    region_codes: tuple[str, ...] = field(repr=False)
+    series_texts: tuple[str, ...] = field(repr=False)
+    study_texts: tuple[str, ...] = field(repr=False)
+    coil_texts: tuple[str, ...] = field(repr=False)
+
+    @property
+    def is_mr(self) -> bool:
+        """Whether this is an MR image by its SOP class."""
+        return self.sop_class_uid in MR_SOP_CLASSES
+
+
+def inspect(path: Path) -> InstanceFacts:
+    """Read what the header of a PS3.10 file says.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    MalformedInstance
+        If the file is no PS3.10 file, cannot be parsed, or lacks a UID that identifies it.
+    UnsupportedSeries
+        If the file is a DICOMDIR.
+    IncompleteSeries
+        If there is no such file.
+    """
+    with quietly():
+        dataset, syntax = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
+        if Header(dataset.file_meta).text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            raise UnsupportedSeries("expected an image, found a DICOMDIR; it is not needed", Reason.NOT_MR)
+        try:
+            return _facts(path, Header(dataset), syntax)
+        except RecursionError:
+            raise MalformedInstance("expected a parsable header, found sequences nested too deeply") from None
+
+
+def _uid(header: Header, keyword: str) -> str:
+    uid = header.text(keyword)
+    if not is_uid(uid):
+        raise MalformedInstance(f"expected a valid {keyword}, found none; the instance cannot be identified")
+    return uid
+
+
+def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
+    shared = header.item("SharedFunctionalGroupsSequence")
+    number_of_frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
+    frames = _frames(header, shared, number_of_frames)
+    first = _Groups(frames=header.items("PerFrameFunctionalGroupsSequence")[:1], shared=shared)
+    echo_times = [frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None]
+    frame_of_reference_uid = header.text("FrameOfReferenceUID")
+    timing, modifier = first.group("MRTimingAndRelatedParametersSequence"), first.group("MRModifierSequence")
+    is_image = header.has("Rows")
+    return InstanceFacts(
+        path=path,
+        sop_class_uid=_uid(header, "SOPClassUID"),
+        sop_instance_uid=_uid(header, "SOPInstanceUID"),
+        study_instance_uid=_uid(header, "StudyInstanceUID"),
+        series_instance_uid=_uid(header, "SeriesInstanceUID"),
+        transfer_syntax_uid=syntax,
+        frame_of_reference_uid=frame_of_reference_uid if is_uid(frame_of_reference_uid) else "",
+        modality=header.text("Modality"),
+        photometric_interpretation=header.text("PhotometricInterpretation"),
+        rows=header.count("Rows"),
+        columns=header.count("Columns"),
+        samples_per_pixel=header.count("SamplesPerPixel"),
+        number_of_frames=number_of_frames if is_image else 0,
+        frames=frames if is_image else (),
+        image_type=header.texts("ImageType"),
+        repetition_time_ms=_either(timing, header, "RepetitionTime"),
+        echo_time_ms=statistics.median(echo_times) if echo_times else None,
+        inversion_time_ms=_either(modifier, header, "InversionTime"),
+        flip_angle_deg=_either(timing, header, "FlipAngle"),
+        scanning_sequence=_scanning_sequence(header, modifier),
+        sequence_variant=header.texts("SequenceVariant"),
+        scan_options=header.texts("ScanOptions"),
+        fat_suppressed=_fat_suppressed(header, modifier),
+        **_evidence(header, first),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Groups:
+    """The functional groups of one frame: its own before the shared ones (PS3.3 C.7.6.16.1)."""
+
+    frames: list[Header]
+    shared: Header
+
+    def group(self, keyword: str) -> Header:
+        """Return the group's first item; one without attributes where the frame has none."""
+        own = [item for frame in self.frames for item in frame.items(keyword)]
+        return own[0] if own else self.shared.item(keyword)
+
+
+def _either(group: Header, header: Header, keyword: str) -> float | None:
+    number = group.number(keyword)
+    return header.number(keyword) if number is None else number
+
+
+def _frames(header: Header, shared: Header, number_of_frames: int) -> tuple[FrameFacts, ...]:
+    per_frame = header.items("PerFrameFunctionalGroupsSequence")
+    if per_frame:
+        groups = [_Groups(frames=[own], shared=shared) for own in per_frame]
+    elif number_of_frames == 1:
+        groups = [_Groups(frames=[], shared=shared)]
+    else:
+        return ()  # several frames that nothing describes
+    single = number_of_frames == 1
+    return tuple(_frame(header, group, None if single else number) for number, group in enumerate(groups, start=1))
+
+
+def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFacts:
+    orientation = _geometry(groups, header, "PlaneOrientationSequence", "ImageOrientationPatient")
+    position = _geometry(groups, header, "PlanePositionSequence", "ImagePositionPatient")
+    spacing = _geometry(groups, header, "PixelMeasuresSequence", "PixelSpacing")
+    frame_type, content = groups.group("MRImageFrameTypeSequence"), groups.group("FrameContentSequence")
+    echo_time = groups.group("MREchoSequence").number("EffectiveEchoTime")
+    slope, intercept = _rescale(groups.group("PixelValueTransformationSequence"), header)
+    b_value = groups.group("MRDiffusionSequence").number("DiffusionBValue")
+    index = content.count("TemporalPositionIndex") or header.count("TemporalPositionIdentifier")
+    return FrameFacts(
+        frame_number=frame_number,
+        position_mm=(position[0], position[1], position[2]) if len(position) == 3 else None,
+        row_cosines=(orientation[0], orientation[1], orientation[2]) if len(orientation) == 6 else None,
+        column_cosines=(orientation[3], orientation[4], orientation[5]) if len(orientation) == 6 else None,
+        pixel_spacing_mm=(spacing[0], spacing[1]) if len(spacing) == 2 else None,
+        rescale_slope=slope,
+        rescale_intercept=intercept,
+        echo_time_ms=header.number("EchoTime") if echo_time is None else echo_time,
+        temporal_position=index or None,
+        b_value=header.number("DiffusionBValue") if b_value is None else b_value,
+        frame_type=frame_type.texts("FrameType"),
+        complex_component=frame_type.text("ComplexImageComponent") or header.text("ComplexImageComponent"),
+        contrast=frame_type.text("AcquisitionContrast") or header.text("AcquisitionContrast"),
+    )
+
+
+def _geometry(groups: _Groups, header: Header, sequence: str, keyword: str) -> tuple[float, ...]:
+    return groups.group(sequence).numbers(keyword) or header.numbers(keyword)
+
+
+def _rescale(transformation: Header, header: Header) -> tuple[float, float]:
+    source = transformation if transformation.has("RescaleSlope") else header
+    if not source.has("RescaleSlope") and not source.has("RescaleIntercept"):
+        return 1.0, 0.0
+    slope, intercept = source.number("RescaleSlope"), source.number("RescaleIntercept")
+    # present without a usable number: marked, and refused when the pixels are asked for
+    return math.nan if slope is None else slope, math.nan if intercept is None else intercept
+
+
+def _scanning_sequence(header: Header, modifier: Header) -> tuple[str, ...]:
+    classic = header.texts("ScanningSequence")
+    pulse = header.text("EchoPulseSequence")  # PS3.3 C.8.13.4: SPIN, GRADIENT, BOTH
+    found = {
+        "SE": pulse in ("SPIN", "BOTH"),
+        "GR": pulse in ("GRADIENT", "BOTH"),
+        "EP": header.text("EchoPlanarPulseSequence") == "YES",
+        "IR": modifier.text("InversionRecovery") == "YES",
+    }
+    return tuple(dict.fromkeys([*classic, *(name for name, is_so in found.items() if is_so)]))
+
+
+def _fat_suppressed(header: Header, modifier: Header) -> bool | None:
+    suppression = header.text("SpectrallySelectedSuppression")  # PS3.3 C.8.13.4: FAT, WATER, FAT_AND_WATER, ...
+    excitation = modifier.text("SpectrallySelectedExcitation")
+    if suppression:
+        return suppression.startswith("FAT") or excitation == "WATER"
+    options = [option for option in header.texts("ScanOptions") if option != "OTHER"]
+    return "FS" in options if options else None
+
+
+def _evidence(header: Header, first: _Groups) -> dict[str, tuple[str, ...]]:
+    regions = [*header.items("AnatomicRegionSequence")]
+    regions += first.group("FrameAnatomySequence").items("AnatomicRegionSequence")
+    meanings = [text for region in regions for text in region.texts("CodeMeaning")]
+    coils = [*header.texts("ReceiveCoilName"), *first.group("MRReceiveCoilSequence").texts("ReceiveCoilName")]
+    codes = [f"{region.text('CodingSchemeDesignator')}:{region.text('CodeValue')}" for region in regions]
+    series = ("SeriesDescription", "ProtocolName")
+    study = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+    return {
+        "region_texts": (*header.texts("BodyPartExamined"), *meanings),
+        "region_codes": tuple(codes),
+        "series_texts": tuple(text for keyword in series for text in header.texts(keyword)),
+        "study_texts": tuple(text for keyword in study for text in header.texts(keyword)),
+        "coil_texts": tuple(coils),
+    }

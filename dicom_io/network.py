@@ -1,0 +1,147 @@
+"""An association as SCU: open, use, release, with every failure as one of our errors."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+
+from dicom_io.services import UNCOMPRESSED, VERIFICATION
+from sgmri.errors import PeerUnavailable, StoreRefused
+
+_log = logging.getLogger(__name__)
+
+NO_CONTEXT = 0x0122  # SOP class not supported (PS3.7 Annex C)
+MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd context ids 1 to 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A peer to call.
+
+    Parameters
+    ----------
+    ae_title, host, port
+        Whom.
+    calling_ae_title
+        Who we say we are.
+    timeout_s
+        Limit for connecting, negotiating and each response.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str = "SGMRI"
+    timeout_s: float = 30.0
+
+
+Context = tuple[str, Sequence[UID]]
+"""SOP class and the transfer syntaxes proposed for it in one presentation context."""
+
+
+@contextmanager
+def associate(
+    destination: Destination,
+    contexts: Sequence[Context],
+    *,
+    scp_roles: Sequence[str] = (),
+    handlers: Sequence[tuple[evt.InterventionEvent, Callable[[evt.Event], int]]] = (),
+) -> Iterator[Association]:
+    """Open an association and release it at the end.
+
+    Parameters
+    ----------
+    destination
+        Whom to call.
+    contexts
+        At most 128.
+    scp_roles
+        SOP classes for which we propose to be SCP (C-GET, PS3.7 D.3.3.4).
+    handlers
+        pynetdicom intervention handlers.
+
+    Raises
+    ------
+    PeerUnavailable
+        If the association is refused, rejected, aborted or times out.
+    StoreRefused
+        If the peer accepts none of the contexts.
+    """
+    ae = AE(ae_title=destination.calling_ae_title)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
+    ae.connection_timeout = destination.timeout_s
+    for sop_class_uid, syntaxes in contexts:
+        ae.add_requested_context(sop_class_uid, list(syntaxes))
+    association = ae.associate(
+        destination.host,
+        destination.port,
+        ae_title=destination.ae_title,
+        ext_neg=[_scp_role(uid) for uid in scp_roles],
+        evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
+    )
+    if association.rejected_contexts and not association.accepted_contexts:
+        # pynetdicom aborts such an association by itself
+        raise StoreRefused(
+            f"{destination.ae_title} takes none of the proposed SOP classes and transfer syntaxes; let its "
+            "administrator enable them",
+            NO_CONTEXT,
+        )
+    if not association.is_established:
+        raise PeerUnavailable(
+            f"expected an association with {destination.ae_title}, found it {_what_happened(association)}; check that "
+            "it runs, knows our AE title and may be reached from here"
+        )
+    try:
+        yield association
+    finally:
+        association.release()  # does nothing when the peer has ended it already
+
+
+def status_of(response: Dataset) -> int | None:
+    """Return the DIMSE status of a response; None where the peer timed out or aborted."""
+    status = response.get("Status")
+    return None if status is None else int(status)
+
+
+def echo(destination: Destination) -> None:
+    """Verify the peer (C-ECHO, PS3.4 Annex A).
+
+    Raises
+    ------
+    PeerUnavailable
+        If it does not answer with success.
+    """
+    with associate(destination, [(VERIFICATION, UNCOMPRESSED)]) as association:
+        if status_of(association.send_c_echo()) != 0x0000:
+            raise PeerUnavailable(f"{destination.ae_title} did not answer C-ECHO with success")
+
+
+def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(sop_class_uid)
+    role.scu_role = False
+    role.scp_role = True
+    return role
+
+
+def _what_happened(association: Association) -> str:
+    if association.is_rejected:
+        return "rejected"
+    return "aborted" if association.is_aborted else "not made"
+
+
+def no_delay(event: evt.Event) -> None:
+    """Switch Nagle's algorithm off when a connection opens (handler of ``EVT_CONN_OPEN``).
+
+    With delayed acknowledgements at the other end it costs about 40 ms for each response.
+    """
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

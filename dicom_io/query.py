@@ -1,0 +1,119 @@
+"""Ask a PACS what it holds (C-FIND) and fetch objects from it (C-GET).
+
+References
+----------
+PS3.4 C.4.1, C.4.3
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+
+from dicom_io.network import Destination, associate, status_of
+from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, UNCOMPRESSED
+from sgmri.errors import PeerUnavailable
+
+_PENDING = frozenset({0xFF00, 0xFF01})
+
+
+class Level(StrEnum):
+    """Query/Retrieve Level (0008,0052) of the Study Root model."""
+
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One row of a C-FIND answer: attribute keyword -> text."""
+
+    values: Mapping[str, str]
+
+    def __getitem__(self, keyword: str) -> str:
+        return self.values.get(keyword, "")
+
+
+def find(destination: Destination, level: Level, keys: Mapping[str, str]) -> tuple[Match, ...]:
+    """Query the PACS.
+
+    Parameters
+    ----------
+    destination
+        Whom to ask.
+    level
+        At which level.
+    keys
+        Attribute keyword -> value to match; empty to have it returned.
+
+    Raises
+    ------
+    PeerUnavailable
+        If it does not answer, or answers with a failure.
+    """
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = level.value
+    for keyword, value in keys.items():
+        setattr(identifier, keyword, value)
+    matches = []
+    with associate(destination, [(STUDY_ROOT_FIND, UNCOMPRESSED)]) as association:
+        status: int | None = None
+        for response, row in association.send_c_find(identifier, STUDY_ROOT_FIND):
+            status = status_of(response)
+            if status in _PENDING and row is not None:
+                matches.append(Match(values={keyword: str(row.get(keyword, "") or "") for keyword in keys}))
+    if status != 0x0000:
+        raise PeerUnavailable(f"{destination.ae_title} answered C-FIND with {_hex(status)}")
+    return tuple(matches)
+
+
+def get(
+    destination: Destination, study_instance_uid: str, series_instance_uid: str, sop_classes: Sequence[str], out: Path
+) -> tuple[Path, ...]:
+    """Fetch a series with C-GET.
+
+    Parameters
+    ----------
+    destination
+        Whom to ask.
+    study_instance_uid, series_instance_uid
+        Which series.
+    sop_classes
+        SOP classes that it may hold.
+    out
+        Directory for the files, which are numbered in order of arrival.
+
+    Raises
+    ------
+    PeerUnavailable
+        If it does not answer, or answers with a failure.
+    """
+    received: list[Path] = []
+
+    def on_store(event: evt.Event) -> int:
+        path = out / f"{len(received) + 1:04d}.dcm"
+        path.write_bytes(event.encoded_dataset())
+        received.append(path)
+        return 0x0000
+
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = Level.SERIES.value
+    identifier.StudyInstanceUID = study_instance_uid
+    identifier.SeriesInstanceUID = series_instance_uid
+    out.mkdir(parents=True, exist_ok=True)
+    contexts = [(STUDY_ROOT_GET, UNCOMPRESSED), *((uid, UNCOMPRESSED) for uid in sop_classes)]
+    status: int | None = None
+    with associate(destination, contexts, scp_roles=sop_classes, handlers=[(evt.EVT_C_STORE, on_store)]) as association:
+        for response, _ in association.send_c_get(identifier, STUDY_ROOT_GET):
+            status = status_of(response)
+    if status != 0x0000:
+        raise PeerUnavailable(f"{destination.ae_title} answered C-GET with {_hex(status)}")
+    return tuple(received)
+
+
+def _hex(status: int | None) -> str:
+    return "no status" if status is None else f"status 0x{status:04X}"

@@ -1,0 +1,176 @@
+"""The listener's SCP: C-ECHO, C-STORE and the storage commitment result.
+
+pynetdicom negotiates and moves the bytes; here it is decided who may call, what is stored before Success is
+answered, and what a commitment result means. Nothing here parses pixels, and a handler hands a stored instance to
+the given callback and answers.
+
+References
+----------
+PS3.4 B.2.3 (statuses of C-STORE), PS3.4 J.3 (N-EVENT-REPORT of storage commitment), PS3.8 9.3.4 (rejection)
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_io.commitment import CommitmentResult, parse_result
+from dicom_io.network import no_delay
+from dicom_io.services import STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
+from dicom_io.spool import Spool, StoredInstance, read_header
+from sgmri.errors import MalformedInstance
+from sgmri.settings import Listener, Peer
+
+_log = logging.getLogger(__name__)
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """What the SCP tells the roof.
+
+    Parameters
+    ----------
+    stored
+        Called in the association's thread after the instance is durable and before Success is answered; it
+        journals, and must be quick.
+    committed
+        Called with a storage commitment result.
+    """
+
+    stored: Callable[[StoredInstance], None]
+    committed: Callable[[CommitmentResult], None]
+
+
+class StorageScp:
+    """A running SCP.
+
+    Parameters
+    ----------
+    settings
+        AE title, address and limits; ``peers`` are the only application entities that may call.
+    spool
+        Where instances go.
+    callbacks
+        Whom to tell.
+    """
+
+    def __init__(self, settings: Listener, spool: Spool, callbacks: Callbacks) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._callbacks = callbacks
+        self._server: ThreadedAssociationServer | None = None
+        self._ae = self._application_entity()
+
+    def _application_entity(self) -> AE:
+        ae = AE(ae_title=self._settings.ae_title)
+        ae.require_called_aet = True
+        ae.require_calling_aet = [peer.ae_title for peer in self._settings.peers] or [_unguessable()]
+        ae.maximum_associations = self._settings.max_associations
+        ae.maximum_pdu_size = self._settings.max_pdu_bytes
+        ae.network_timeout = self._settings.network_timeout_s
+        ae.dimse_timeout = self._settings.network_timeout_s
+        for service in for_use(Use.ECHO, Use.READ, Use.SET_ASIDE, role=Role.SCP):
+            ae.add_supported_context(service.sop_class_uid, list(service.transfer_syntaxes))
+        # The PACS opens an association to us and acts as SCP on it (role reversal, PS3.4 J.3, PS3.7 D.3.3.4)
+        ae.add_supported_context(STORAGE_COMMITMENT, list(UNCOMPRESSED), scu_role=True, scp_role=True)
+        return ae
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        assert self._server is not None
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to accept associations, in threads of their own."""
+        self._server = self._ae.start_server(
+            (self._settings.host, self._settings.port), block=False, evt_handlers=self._handlers()
+        )
+        _log.info("listening for associations")
+
+    def stop(self) -> None:
+        """Stop accepting and end what runs."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    def _handlers(self) -> list[Any]:
+        return [
+            (evt.EVT_CONN_OPEN, no_delay),
+            (evt.EVT_REQUESTED, self._admit),
+            (evt.EVT_C_ECHO, _echo),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._event_report),
+            (evt.EVT_REJECTED, lambda event: _log.warning("association rejected")),
+            (evt.EVT_ABORTED, lambda event: _log.warning("association aborted")),
+        ]
+
+    def _admit(self, event: evt.Event) -> None:
+        # pynetdicom compares AE titles only; one that comes from another address than its own is renamed to a title
+        # that is not on the list, and so rejected with "calling AE title not recognised" (PS3.8 9.3.4)
+        primitive = event.assoc.requestor.primitive
+        assert primitive is not None
+        if not admits(self._settings.peers, primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""):
+            primitive.calling_ae_title = _unguessable()
+
+    def _store(self, event: evt.Event) -> int:
+        request: Any = event.request
+        encoded = event.encoded_dataset()
+        if len(encoded) > self._settings.max_instance_bytes or not self._spool.has_room(len(encoded)):
+            _log.warning("no room for an instance of %d bytes", len(encoded))
+            return OUT_OF_RESOURCES
+        try:
+            instance = read_header(encoded)
+            if (instance.sop_class_uid, instance.sop_instance_uid) != (
+                str(request.AffectedSOPClassUID),
+                str(request.AffectedSOPInstanceUID),
+            ):
+                _log.warning("instance refused: the data set's UIDs differ from the request's (PS3.7 9.1.1)")
+                return DOES_NOT_MATCH
+            instance = self._spool.store(instance, encoded)
+        except MalformedInstance as error:
+            _log.warning("instance refused: %s", error)
+            return CANNOT_UNDERSTAND
+        except OSError as error:
+            _log.error("spool cannot be written (errno %s)", error.errno)
+            return OUT_OF_RESOURCES
+        try:
+            self._callbacks.stored(instance)
+        except Exception as error:  # noqa: BLE001 - border: the DIMSE handler must answer
+            # The file is durable and will be indexed at the next start; the sender is told to send again
+            _log.error("an instance could not be journalled", exc_info=error)
+            return PROCESSING_FAILURE
+        return SUCCESS
+
+    def _event_report(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        request: Any = event.request
+        try:
+            self._callbacks.committed(parse_result(int(request.EventTypeID), event.event_information))
+        except Exception as error:  # noqa: BLE001 - border: the DIMSE handler must answer
+            _log.error("a commitment result could not be taken", exc_info=error)
+            return PROCESSING_FAILURE, None
+        return SUCCESS, None
+
+
+def admits(peers: tuple[Peer, ...], calling_ae_title: str, address: str) -> bool:
+    """Tell whether a peer of this AE title may call from this address; an empty list admits nobody."""
+    return any(peer.ae_title.strip() == calling_ae_title and peer.host in ("", address) for peer in peers)
+
+
+def _echo(event: evt.Event) -> int:
+    return SUCCESS
+
+
+def _unguessable() -> str:
+    return secrets.token_hex(8)  # 16 characters, the length of an AE title (PS3.5 6.2)

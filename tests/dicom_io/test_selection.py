@@ -1,0 +1,224 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from conformance import phantoms
+from dicom_io.selection import Choice, choose
+from dicom_io.series import describe, scan_folder
+from dicom_io.stacking import Limits
+from sgmri.lifecycle import Reason
+from sgmri.volume import Anatomy
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+CANARIES = ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25.")
+
+
+def _small(name: str = "brain-normal") -> list[Dataset]:
+    """Return a phantom's data sets along the normal, with frames of 4 x 4 zeros."""
+    datasets = sorted(phantoms.make(name).datasets, key=lambda ds: float(ds.get("ImagePositionPatient", [0, 0, 0])[2]))
+    for ds in datasets:
+        ds.Rows = ds.Columns = 4
+        ds.PixelData = np.zeros((int(ds.get("NumberOfFrames", 1)), 4, 4), np.uint16).tobytes()
+    return datasets
+
+
+def _chosen(datasets: list[Dataset], folder: Path, limits: Limits | None = None) -> Choice:
+    paths = [folder / f"{number:03d}.dcm" for number in range(len(datasets))]
+    for ds, path in zip(datasets, paths, strict=True):
+        ds.save_as(path, enforce_file_format=True)
+    choice = choose(describe(paths), limits)
+    assert not any(canary in choice.explanation for canary in CANARIES)
+    assert choice.taken is (choice.reason is Reason.NONE)
+    return choice
+
+
+@pytest.mark.parametrize(
+    ("name", "anatomy", "set_id"),
+    [
+        ("brain", Anatomy.BRAIN, "brain-1"),
+        ("brain-enhanced", Anatomy.BRAIN, "brain-1"),
+        ("knee-oblique", Anatomy.KNEE, "knee-1"),
+        ("knee-enhanced", Anatomy.KNEE, "knee-1"),
+    ],
+)
+def test_phantoms_are_taken(tmp_path: Path, name: str, anatomy: Anatomy, set_id: str) -> None:
+    """Brain and knee, classic and Enhanced, are taken with their question set."""
+    choice = _chosen(_small(name), tmp_path)
+    assert choice.taken
+    assert (choice.anatomy, choice.question_set_id) == (anatomy, set_id)
+
+
+Edit = Callable[[list[Dataset]], object]
+
+
+def _each(**attributes: object) -> Edit:
+    """Set attributes of every instance; None deletes."""
+
+    def edit(datasets: list[Dataset]) -> None:
+        for ds in datasets:
+            for keyword, value in attributes.items():
+                if value is None:
+                    delattr(ds, keyword)
+                else:
+                    setattr(ds, keyword, value)
+
+    return edit
+
+
+def _one(number: int, **attributes: object) -> Edit:
+    return lambda datasets: _each(**attributes)(datasets[number : number + 1])
+
+
+def _echoes(datasets: list[Dataset]) -> None:
+    for even, odd in zip(datasets[::2], datasets[1::2], strict=True):
+        odd.ImagePositionPatient = even.ImagePositionPatient
+        odd.EchoTime = "40"
+
+
+def _three_planes(datasets: list[Dataset]) -> None:
+    del datasets[9:]
+    for number, ds in enumerate(datasets):
+        ds.ImageOrientationPatient = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])[number % 3]
+
+
+def _side_by_side(datasets: list[Dataset]) -> None:
+    for ds in datasets[11:]:
+        x, y, z = (float(value) for value in ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x + 8, y, z]
+
+
+def _sheared(datasets: list[Dataset]) -> None:
+    for number, ds in enumerate(datasets):
+        x, y, z = (float(value) for value in ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x + 2 * number, y, z]
+
+
+_TEXTS = dict.fromkeys(("SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined"), None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (_each(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0), Reason.COLOUR),
+        (_each(PhotometricInterpretation="PALETTE COLOR"), Reason.COLOUR),
+        (_each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), Reason.LOCALISER),
+        (_each(SeriesDescription="AAHead_Scout"), Reason.LOCALISER),
+        (_each(SeriesDescription="3-plane loc"), Reason.LOCALISER),
+        (_three_planes, Reason.LOCALISER),
+        (_each(SeriesDescription="ASSET calibration"), Reason.NOT_APPLICABLE),
+        (_each(ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]), Reason.DERIVED),
+        (_each(ImageType=["DERIVED", "SECONDARY", "MPR"]), Reason.DERIVED),
+        (_each(ImageType=["DERIVED", "PRIMARY", "MPR"]), Reason.DERIVED),
+        (_each(ImageType=["ORIGINAL", "PRIMARY", "P", "ND"]), Reason.DERIVED),
+        (_each(ImageType=["ORIGINAL", "PRIMARY", "SUBTRACTION"]), Reason.DERIVED),
+        (_each(ImageType=["ORIGINAL", "PRIMARY", "MIP"]), Reason.DERIVED),
+        (_one(5, ImageType=["DERIVED", "SECONDARY", "OTHER"]), Reason.DERIVED),
+        (_each(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), Reason.MIXED_GEOMETRY),
+        (_each(PhotometricInterpretation="MONOCHROME1"), Reason.NOT_APPLICABLE),
+        (_echoes, Reason.MIXED_GEOMETRY),
+        (_one(3, ImageOrientationPatient=[1, 0, 0, 0, 0.99, 0.141]), Reason.MIXED_GEOMETRY),
+        (_one(3, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), Reason.MIXED_GEOMETRY),
+        (_one(3, PixelSpacing=[0.8, 0.8]), Reason.MIXED_GEOMETRY),
+        (_one(3, Rows=8, Columns=2), Reason.MIXED_GEOMETRY),
+        (_one(3, FrameOfReferenceUID="1.2.3"), Reason.MIXED_GEOMETRY),
+        (_side_by_side, Reason.MIXED_GEOMETRY),
+        (lambda datasets: datasets.__delitem__(slice(3, None)), Reason.TOO_FEW_FRAMES),
+        (_one(3, ImagePositionPatient=None), Reason.MALFORMED_INSTANCE),
+        (_one(3, PixelSpacing=[0, 0.9]), Reason.MALFORMED_INSTANCE),
+        (_one(3, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), Reason.MALFORMED_INSTANCE),
+        (lambda datasets: datasets.__delitem__(slice(1, 21)), Reason.TOO_FEW_FRAMES),
+        (lambda datasets: datasets.__delitem__(slice(4, 12)), Reason.INCOMPLETE_SERIES),
+        (_each(**_TEXTS, ReceiveCoilName="Body"), Reason.ANATOMY_UNKNOWN),
+        (_each(BodyPartExamined="KNEE"), Reason.ANATOMY_UNKNOWN),
+        (_each(SeriesDescription="t2 sag C-SPINE"), Reason.NOT_APPLICABLE),
+        (_each(SOPClassUID=SecondaryCaptureImageStorage), Reason.NOT_MR),
+    ],
+)
+def test_series_not_taken_has_its_reason(tmp_path: Path, edit: Edit, reason: Reason) -> None:
+    """What is no brain or knee volume is refused with its own coded reason."""
+    datasets = _small()
+    edit(datasets)
+    for ds in datasets:
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    choice = _chosen(datasets, tmp_path)
+    assert choice.reason is reason, choice.explanation
+    assert (choice.anatomy, choice.question_set_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _each(ImageType=["ORIGINAL", "PRIMARY", "MPR"]),
+        _each(ImageType=["DERIVED", "PRIMARY", "M", "ND"]),
+        _each(ImageType=["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"]),
+        _each(**_TEXTS, ReceiveCoilName="8HRBRAIN"),
+        _each(FrameOfReferenceUID=None),
+        _sheared,
+        lambda datasets: datasets.__delitem__(slice(7, 9)),
+        lambda datasets: datasets.__delitem__(slice(4, None)),
+    ],
+)
+def test_harmless_oddities_are_taken(tmp_path: Path, edit: Edit) -> None:
+    """A reformat called ORIGINAL, a lossy copy, a coil alone, a shear, two missing slices, four slices are read."""
+    datasets = _small()
+    edit(datasets)
+    choice = _chosen(datasets, tmp_path)
+    assert choice.anatomy is Anatomy.BRAIN, choice.explanation
+
+
+@pytest.mark.parametrize("limits", [Limits(max_frames=21), Limits(max_rows_columns=3), Limits(max_voxels=22 * 16 - 1)])
+def test_limits_are_kept(tmp_path: Path, limits: Limits) -> None:
+    """A series above any limit is refused as too large."""
+    assert _chosen(_small(), tmp_path, limits).reason is Reason.TOO_LARGE
+
+
+def test_monstrous_claim_is_refused_from_the_header(tmp_path: Path) -> None:
+    """65535 x 65535 x 100,000 is refused without a pixel (fault 32)."""
+    (ds,) = _small("brain-enhanced")
+    ds.Rows = ds.Columns = 65535
+    ds.NumberOfFrames = 100_000
+    assert _chosen([ds], tmp_path).reason is Reason.TOO_LARGE
+
+
+def test_frames_without_description_are_malformed(tmp_path: Path) -> None:
+    """More frames than functional groups is malformed, not a shorter volume."""
+    (ds,) = _small("brain-enhanced")
+    ds.NumberOfFrames = 23
+    assert _chosen([ds], tmp_path).reason is Reason.MALFORMED_INSTANCE
+
+
+@pytest.mark.parametrize(
+    ("folder", "anatomy"),
+    [("classic_mr_brain/ge_signa_fse_pd_ax", Anatomy.BRAIN), ("knee/ge_mr750_mese_sag_te19", Anatomy.KNEE)],
+)
+def test_real_series_are_taken(shared_series: Callable[[str], list[Path]], folder: str, anatomy: Anatomy) -> None:
+    """The real GE brain (ORIGINAL, PRIMARY, MPR) and the real GE knee are taken."""
+    choice = choose(describe(shared_series(folder)))
+    assert choice.anatomy is anatomy, choice.explanation
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("enhanced_mr/siemens_xa30_colfa_enhanced_color.dcm", Reason.COLOUR),
+        ("enhanced_mr/siemens_xa30_adc_39f.dcm", Reason.DERIVED),
+        ("enhanced_mr/philips_achieva_b0_64f.dcm", Reason.MIXED_GEOMETRY),
+        ("enhanced_mr/pydicom_emri_small.dcm", Reason.MALFORMED_INSTANCE),
+        ("knee/ge_mr750_mese_sag_allechoes_slice13", Reason.MIXED_GEOMETRY),
+        ("nasty/transfer_syntaxes_same_image/1.dcm", Reason.MIXED_GEOMETRY),
+        ("nasty/dcmjs/invalid-vr-length-test.dcm", Reason.ANATOMY_UNKNOWN),
+        ("nasty/siemens_phoenix_zip_report_sr.dcm", Reason.NOT_MR),
+        ("nasty/pydicom/examples_overlay.dcm", Reason.DERIVED),
+        ("classic_mr_brain/ge_genesis_flair_single.dcm", Reason.TOO_FEW_FRAMES),
+    ],
+)
+def test_real_oddities_are_refused(file: str, reason: Reason) -> None:
+    """Colour, maps, magnitude with phase, echoes, mosaics and reports are refused, each for its own reason."""
+    if not (SHARED / file).exists():
+        pytest.skip("the real data folder is not there")
+    (series,) = scan_folder(SHARED / file).series
+    assert choose(series).reason is reason
