@@ -1,0 +1,228 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sgmri.errors import ConfigError, StateError
+from sgmri.lifecycle import Reason, State
+from worker.database import sqlite_url
+from worker.journal import Journal, Received, SeriesRow
+from worker.outbox import Outbox, ResultRow
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
+    journal = Journal(sqlite_url(tmp_path), clock=clock)
+    yield journal
+    journal.close()
+
+
+def received(number: int = 1, **changes: object) -> Received:
+    values: dict[str, object] = {
+        "series_key": "abcdefgh12345678",
+        "study_instance_uid": "2.25.1",
+        "series_instance_uid": "2.25.2",
+        "sop_instance_uid": f"2.25.10{number}",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.4",
+        "file_name": f"{number}.dcm",
+        "size_bytes": 100,
+    }
+    return Received(**{**values, **changes})  # type: ignore[arg-type]  # a test's keyword soup
+
+
+def queued(journal: Journal) -> SeriesRow:
+    journal.receive(received())
+    row = journal.series("abcdefgh12345678")
+    assert journal.move(row, State.COMPLETE, completed_at=journal.clock())
+    assert journal.move(journal.series(row.series_key), State.QUEUED, question_set_id="brain-1")
+    return journal.series(row.series_key)
+
+
+def stored(journal: Journal) -> SeriesRow:
+    row = journal.take_lease(queued(journal), "me", 60.0)
+    assert row is not None
+    results = [
+        ResultRow(
+            kind=kind,
+            sop_class_uid="1.2",
+            sop_instance_uid=f"2.25.{place}",
+            series_instance_uid="2.25.9",
+            file_name=f"{kind}.dcm",
+            position=place,
+        )
+        for place, kind in enumerate(("SEG", "SR"))
+    ]
+    Outbox(journal=journal).put(row, results)
+    assert journal.move(row, State.READ, lease_owner=None, lease_until=0.0)
+    assert journal.move(journal.series(row.series_key), State.STORED)
+    return journal.series(row.series_key)
+
+
+def test_an_instance_that_was_there_changes_nothing(journal: Journal) -> None:
+    """A study sent again does not reopen its series."""
+    before = queued(journal)
+    assert not journal.receive(received())
+    assert journal.series(before.series_key) == before
+
+
+def test_a_new_instance_reopens_a_complete_series(journal: Journal) -> None:
+    """A late instance opens the next generation in RECEIVING, with its attempts forgotten."""
+    row = queued(journal)
+    assert journal.receive(received(2))
+    grown = journal.series(row.series_key)
+    assert (grown.state, grown.generation, grown.instances) == (State.RECEIVING, 1, 2)
+
+
+def test_quiet_is_measured_from_the_last_instance(journal: Journal, clock: Clock) -> None:
+    """A series is complete when nothing has come for the quiet period, not since its first instance."""
+    journal.receive(received())
+    clock.now += 10
+    journal.receive(received(2))
+    clock.now += 10
+    assert journal.quiet(15.0, at_expected_count=False) == ()
+    clock.now += 6
+    assert len(journal.quiet(15.0, at_expected_count=False)) == 1
+
+
+def test_an_expected_count_completes_only_when_asked(journal: Journal) -> None:
+    """Images in Acquisition ends the wait only where the site says that it can be trusted."""
+    journal.receive(received(1, expected_instances=2))
+    assert journal.quiet(15.0, at_expected_count=True) == ()
+    journal.receive(received(2, expected_instances=2))
+    assert len(journal.quiet(15.0, at_expected_count=True)) == 1
+    assert journal.quiet(15.0, at_expected_count=False) == ()
+
+
+def test_only_one_of_many_workers_gets_the_lease(journal: Journal) -> None:
+    """Ten workers rung for the same series: exactly one reads it."""
+    row = queued(journal)
+    taken: list[SeriesRow | None] = []
+
+    def take(name: str) -> None:
+        taken.append(journal.take_lease(row, name, 60.0))
+
+    threads = [threading.Thread(target=take, args=(f"worker-{number}",)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(row is not None for row in taken) == 1
+    assert journal.series(row.series_key).attempts == 1
+
+
+def test_a_silent_worker_loses_its_lease(journal: Journal, clock: Clock) -> None:
+    """After the lease has run out the reading counts as abandoned, and its late end is dropped."""
+    row = journal.take_lease(queued(journal), "me", 60.0)
+    assert row is not None
+    clock.now += 59
+    assert Outbox(journal=journal).abandoned() == ()
+    assert journal.renew_lease(row.series_key, "me", 60.0)
+    clock.now += 61
+    (lost,) = Outbox(journal=journal).abandoned()
+    assert journal.move(lost, State.QUEUED, lease_owner=None, lease_until=0.0)
+    assert not journal.move(row, State.READ)
+    assert not journal.renew_lease(row.series_key, "me", 60.0)
+
+
+def test_a_series_that_grew_drops_the_reading_of_its_old_self(journal: Journal) -> None:
+    """The end of a reading of generation 0 does not touch generation 1."""
+    row = journal.take_lease(queued(journal), "me", 60.0)
+    assert row is not None
+    journal.receive(received(2))
+    assert not journal.move(row, State.READ)
+    assert journal.series(row.series_key).state is State.RECEIVING
+
+
+def test_a_transition_that_the_table_lacks_is_our_bug(journal: Journal) -> None:
+    """QUEUED to COMMITTED does not exist and raises StateError."""
+    with pytest.raises(StateError):
+        journal.move(queued(journal), State.COMMITTED)
+
+
+def test_commitment_ends_the_way(journal: Journal) -> None:
+    """When every object is committed the series is COMMITTED; an unknown transaction changes nothing."""
+    row, outbox = stored(journal), Outbox(journal=journal)
+    outbox.expect_commitment(row, "2.25.77")
+    assert outbox.answer_commitment("2.25.1", committed=["2.25.0"], refused=[], retry_s=1) is None
+    after = outbox.answer_commitment("2.25.77", committed=["2.25.0", "2.25.1"], refused=[], retry_s=1)
+    assert after is not None
+    assert after.state is State.COMMITTED
+    again = outbox.answer_commitment("2.25.77", committed=["2.25.0", "2.25.1"], refused=[], retry_s=1)
+    assert again is not None
+    assert again.state is State.COMMITTED
+
+
+def test_half_a_commitment_is_none(journal: Journal) -> None:
+    """With one object of two committed the series stays STORED."""
+    row, outbox = stored(journal), Outbox(journal=journal)
+    outbox.expect_commitment(row, "2.25.77")
+    after = outbox.answer_commitment("2.25.77", committed=["2.25.0"], refused=[], retry_s=1)
+    assert after is not None
+    assert after.state is State.STORED
+
+
+def test_a_refused_commitment_sends_again_what_was_refused(journal: Journal, clock: Clock) -> None:
+    """Refused objects go back to READ with the coded reason, due later; the committed one is kept as stored."""
+    row, outbox = stored(journal), Outbox(journal=journal)
+    for result in outbox.results(row):
+        outbox.mark_stored(row, result.sop_instance_uid)
+    outbox.expect_commitment(row, "2.25.77")
+    after = outbox.answer_commitment("2.25.77", committed=["2.25.0"], refused=["2.25.1"], retry_s=30)
+    assert after is not None
+    assert (after.state, after.reason) == (State.READ, Reason.COMMITMENT_REFUSED)
+    assert outbox.waiting(commitment=True) == ()
+    clock.now += 31
+    assert len(outbox.waiting(commitment=True)) == 1
+    assert [result.stored_at is None for result in outbox.results(row)] == [False, True]
+
+
+def test_an_answer_that_comes_while_the_lease_is_given_back_is_not_lost(journal: Journal) -> None:
+    """Commitment arriving while the delivery worker still holds its lease commits all the same."""
+    row, outbox = stored(journal), Outbox(journal=journal)
+    held = journal.take_lease(row, "delivery", 60.0)
+    assert held is not None
+    outbox.expect_commitment(row, "2.25.77")
+    after = outbox.answer_commitment("2.25.77", committed=["2.25.0", "2.25.1"], refused=[], retry_s=1)
+    assert after is not None
+    assert after.state is State.COMMITTED
+    assert not journal.move(held, State.STORED, lease_owner=None, lease_until=0.0)
+
+
+def test_what_waits_for_commitment_is_rung_only_when_it_is_overdue(journal: Journal, clock: Clock) -> None:
+    """A stored series is left alone until its answer is overdue, and for ever where commitment is off."""
+    row, outbox = stored(journal), Outbox(journal=journal)
+    journal.move(row, State.STORED, next_try_at=clock.now + 100)
+    assert outbox.waiting(commitment=True) == ()
+    clock.now += 101
+    assert len(outbox.waiting(commitment=True)) == 1
+    assert outbox.waiting(commitment=False) == ()
+
+
+def test_the_timeline_tells_each_state_once(journal: Journal) -> None:
+    """Every change of state is a line, oldest first."""
+    row = stored(journal)
+    stages = [event.stage for event in journal.timeline(row.series_key)]
+    assert stages == ["first instance", "COMPLETE", "QUEUED", "READING", "READ", "STORED"]
+    assert journal.counts() == {State.STORED: 1}
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nodriver://host/base"])
+def test_an_unusable_url_is_a_configuration_error(url: str) -> None:
+    """The text names the key, not the URL, which may hold a password."""
+    with pytest.raises(ConfigError, match=r"storage\.journal_url") as caught:
+        Journal(url)
+    assert url not in str(caught.value)

@@ -1,0 +1,55 @@
+"""Open the journal's database: SQLite in WAL mode on one machine, PostgreSQL by URL on several."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from sgmri.errors import ConfigError
+
+
+def sqlite_url(state_dir: Path) -> str:
+    """Return the URL of the journal in a state directory."""
+    return f"sqlite:///{state_dir / 'journal.sqlite'}"
+
+
+def open_database(url: str) -> Engine:
+    """Return an engine for a URL.
+
+    Raises
+    ------
+    ConfigError
+        If the URL cannot be used; its text is not quoted, for it may hold a password.
+    """
+    try:
+        return _engine(url)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"storage.journal_url: expected an SQLAlchemy URL whose driver is installed, found {type(error).__name__}"
+        ) from None
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    # One connection a use: SQLite connections must not cross threads or forks, and opening one is cheap
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: object, record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # DB-API connection, which has no type
+        # The instance's file is the durable truth of a receipt; the index survives a process's death with NORMAL
+        connection.isolation_level = None  # type: ignore[attr-defined]  # the driver must not begin by itself
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # Writers wait for each other at BEGIN instead of failing at their first UPDATE (SQLITE_BUSY)
+        reads_only = connection.get_execution_options().get("reads_only", False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return engine

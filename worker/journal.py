@@ -1,0 +1,366 @@
+"""The journal: the truth about every series, and the outbox of what is still to be done.
+
+A database, so that the broker is only a bell (ADR 0004): losing Redis, or a message twice, loses and doubles
+nothing. Each change of state is one conditional UPDATE, so two processes cannot both make it; a transition that
+:data:`sgmri.lifecycle.TRANSITIONS` does not have is a :class:`sgmri.errors.StateError`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from sgmri.errors import StateError
+from sgmri.lifecycle import Reason, State, may_follow
+from worker.database import open_database
+from worker.journal_tables import EVENTS, INSTANCES, METADATA, SERIES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRow:
+    """What the journal knows of one series."""
+
+    series_key: str
+    study_instance_uid: str
+    series_instance_uid: str
+    state: State
+    reason: Reason
+    generation: int
+    instances: int
+    expected_instances: int | None
+    question_set_id: str | None
+    received_at: float
+    last_instance_at: float
+    completed_at: float | None
+    lease_owner: str | None
+    lease_until: float
+    attempts: int
+    deliveries: int
+    next_try_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One line of a series' timeline."""
+
+    at: float
+    stage: str
+    duration_s: float | None
+    reason: Reason
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What the listener reports of one stored instance."""
+
+    series_key: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    file_name: str
+    size_bytes: int
+    expected_instances: int | None = None
+    differs: bool = False
+
+
+Change = dict[str, str | int | float | None]
+
+
+class Journal:
+    """Read and change the truth.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL.
+    clock
+        Seconds since the epoch; an argument so that tests own the time.
+
+    Raises
+    ------
+    ConfigError
+        If the URL cannot be used.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self._engine = open_database(url)
+        METADATA.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction (for the journal's other half, :mod:`worker.outbox`)."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """Open a transaction that only reads."""
+        with self._engine.connect().execution_options(reads_only=True) as connection:
+            yield connection
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def receive(self, instance: Received) -> bool:
+        """Record a stored instance; open a new generation if the series had been complete.
+
+        Returns
+        -------
+        Whether the instance is new. One that was there changes nothing, so a study sent again is read once.
+        """
+        now = self.clock()
+        with self._engine.begin() as connection:
+            row = self._ensure_series(connection, instance, now)
+            known = connection.execute(
+                select(INSTANCES.c.sop_instance_uid).where(
+                    INSTANCES.c.series_key == instance.series_key,
+                    INSTANCES.c.sop_instance_uid == instance.sop_instance_uid,
+                )
+            ).first()
+            if known is not None:
+                if instance.differs:
+                    connection.execute(
+                        update(INSTANCES)
+                        .where(
+                            INSTANCES.c.series_key == instance.series_key,
+                            INSTANCES.c.sop_instance_uid == instance.sop_instance_uid,
+                        )
+                        .values(conflict=True)
+                    )
+                return False
+            grown = row.state is not State.RECEIVING
+            generation = row.generation + int(grown)
+            connection.execute(
+                insert(INSTANCES).values(
+                    series_key=instance.series_key,
+                    sop_instance_uid=instance.sop_instance_uid,
+                    sop_class_uid=instance.sop_class_uid,
+                    file_name=instance.file_name,
+                    size_bytes=instance.size_bytes,
+                    generation=generation,
+                )
+            )
+            change: Change = {"last_instance_at": now, "updated_at": now, "instances": row.instances + 1}
+            if grown:
+                change |= {
+                    "state": State.RECEIVING,
+                    "reason": Reason.NONE,
+                    "generation": generation,
+                    "attempts": 0,
+                    "deliveries": 0,
+                    "next_try_at": 0.0,
+                    "lease_owner": None,
+                    "lease_until": 0.0,
+                }
+                self._log(connection, instance.series_key, generation, "grown", reason=Reason.NONE)
+            connection.execute(update(SERIES).where(SERIES.c.series_key == instance.series_key).values(**change))
+        return True
+
+    def _ensure_series(self, connection: Connection, instance: Received, now: float) -> SeriesRow:
+        query = select(SERIES).where(SERIES.c.series_key == instance.series_key).with_for_update()
+        found = connection.execute(query).first()
+        if found is None:
+            try:
+                with connection.begin_nested():
+                    connection.execute(
+                        insert(SERIES).values(
+                            series_key=instance.series_key,
+                            study_instance_uid=instance.study_instance_uid,
+                            series_instance_uid=instance.series_instance_uid,
+                            state=State.RECEIVING,
+                            reason=Reason.NONE,
+                            expected_instances=instance.expected_instances,
+                            received_at=now,
+                            last_instance_at=now,
+                            updated_at=now,
+                        )
+                    )
+                    self._log(connection, instance.series_key, 0, "first instance")
+            except IntegrityError:
+                pass  # another process has just inserted it
+            found = connection.execute(query).first()
+            assert found is not None
+        return series_row(found)
+
+    def quiet(self, quiet_period_s: float, *, at_expected_count: bool) -> tuple[SeriesRow, ...]:
+        """Return the receiving series that are complete: quiet long enough, or at their expected count."""
+        is_quiet = SERIES.c.last_instance_at <= self.clock() - quiet_period_s
+        complete = (is_quiet | (SERIES.c.instances >= SERIES.c.expected_instances)) if at_expected_count else is_quiet
+        with self.look() as connection:
+            rows = connection.execute(select(SERIES).where(SERIES.c.state == State.RECEIVING, complete))
+            return tuple(series_row(row) for row in rows)
+
+    # -- changing state -----------------------------------------------------------------------------------------
+
+    def move(self, row: SeriesRow, after: State, *, reason: Reason = Reason.NONE, **change: str | float | None) -> bool:
+        """Change the state of a series, if it is still what ``row`` says.
+
+        Parameters
+        ----------
+        row
+            The series as it was read; state, generation and lease owner must still agree.
+        after
+            The state to enter.
+        reason
+            Why.
+        change
+            Further columns to set.
+
+        Returns
+        -------
+        Whether it was changed; False if somebody else was first or the series has grown.
+
+        Raises
+        ------
+        StateError
+            If the lifecycle has no such transition.
+        """
+        if not may_follow(row.state, after):
+            raise StateError(f"the lifecycle has no transition from {row.state} to {after}")
+        now = self.clock()
+        unchanged = (
+            (SERIES.c.series_key == row.series_key)
+            & (SERIES.c.state == row.state)
+            & (SERIES.c.generation == row.generation)
+            & (SERIES.c.lease_owner.is_(None) if row.lease_owner is None else SERIES.c.lease_owner == row.lease_owner)
+        )
+        values: Change = {"state": after, "reason": reason, "updated_at": now, **change}
+        with self._engine.begin() as connection:
+            done = connection.execute(update(SERIES).where(unchanged).values(**values)).rowcount == 1
+            if done and after is not row.state:
+                self._log(connection, row.series_key, row.generation, after.value, reason=reason)
+        return done
+
+    def take_lease(self, row: SeriesRow, owner: str, lease_s: float) -> SeriesRow | None:
+        """Become the one who works on a series (READ and STORED keep their state); None if another has it."""
+        now = self.clock()
+        after = State.READING if row.state is State.QUEUED else row.state
+        free = (SERIES.c.lease_until <= now) | (SERIES.c.lease_owner == owner)
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(SERIES)
+                .where(
+                    SERIES.c.series_key == row.series_key,
+                    SERIES.c.state == row.state,
+                    SERIES.c.generation == row.generation,
+                    free,
+                )
+                .values(
+                    state=after,
+                    lease_owner=owner,
+                    lease_until=now + lease_s,
+                    attempts=SERIES.c.attempts + (1 if after is State.READING else 0),
+                    updated_at=now,
+                )
+            ).rowcount
+            if done and after is not row.state:
+                self._log(connection, row.series_key, row.generation, after.value)
+        return self.series(row.series_key) if done else None
+
+    def renew_lease(self, series_key: str, owner: str, lease_s: float) -> bool:
+        """Say that the owner is alive; False if the lease is no longer its own."""
+        with self._engine.begin() as connection:
+            return (
+                connection.execute(
+                    update(SERIES)
+                    .where(SERIES.c.series_key == series_key, SERIES.c.lease_owner == owner)
+                    .values(lease_until=self.clock() + lease_s)
+                ).rowcount
+                == 1
+            )
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def series(self, series_key: str) -> SeriesRow:
+        """Return one series.
+
+        Raises
+        ------
+        KeyError
+            If the journal does not have it.
+        """
+        with self.look() as connection:
+            row = connection.execute(select(SERIES).where(SERIES.c.series_key == series_key)).first()
+        if row is None:
+            raise KeyError(series_key)
+        return series_row(row)
+
+    def all_series(self, *states: State) -> tuple[SeriesRow, ...]:
+        """Return the series in some states (or all), oldest first."""
+        query = select(SERIES).order_by(SERIES.c.received_at)
+        if states:
+            query = query.where(SERIES.c.state.in_(states))
+        with self.look() as connection:
+            return tuple(series_row(row) for row in connection.execute(query))
+
+    def file_names(self, series_key: str) -> tuple[str, ...]:
+        """Return the spool files of a series."""
+        query = select(INSTANCES.c.file_name).where(INSTANCES.c.series_key == series_key)
+        with self.look() as connection:
+            return tuple(sorted(str(name) for (name,) in connection.execute(query)))
+
+    def counts(self) -> dict[State, int]:
+        """Count the series by state."""
+        query = select(SERIES.c.state, func.count()).group_by(SERIES.c.state)
+        with self.look() as connection:
+            return {State(state): int(count) for state, count in connection.execute(query)}
+
+    # -- the timeline -------------------------------------------------------------------------------------------
+
+    def log(self, row: SeriesRow, stage: str, *, duration_s: float | None = None, reason: Reason = Reason.NONE) -> None:
+        """Add a line to a series' timeline."""
+        with self._engine.begin() as connection:
+            self._log(connection, row.series_key, row.generation, stage, duration_s=duration_s, reason=reason)
+
+    def timeline(self, series_key: str) -> tuple[EventRow, ...]:
+        """Return a series' timeline, oldest first."""
+        query = select(EVENTS).where(EVENTS.c.series_key == series_key).order_by(EVENTS.c.at, EVENTS.c.event_id)
+        with self.look() as connection:
+            return tuple(
+                EventRow(
+                    at=row.at,
+                    stage=row.stage,
+                    duration_s=row.duration_s,
+                    reason=Reason(row.reason),
+                    generation=row.generation,
+                )
+                for row in connection.execute(query)
+            )
+
+    def _log(
+        self,
+        connection: Connection,
+        series_key: str,
+        generation: int,
+        stage: str,
+        *,
+        duration_s: float | None = None,
+        reason: Reason = Reason.NONE,
+    ) -> None:
+        connection.execute(
+            insert(EVENTS).values(
+                series_key=series_key,
+                generation=generation,
+                at=self.clock(),
+                stage=stage,
+                duration_s=duration_s,
+                reason=reason,
+            )
+        )
+
+
+def series_row(row: Row[Any]) -> SeriesRow:
+    """Turn a row of the table into what the journal knows."""
+    values = dict(row._mapping)
+    return SeriesRow(**{**values, "state": State(values["state"]), "reason": Reason(values["reason"])})

@@ -1,0 +1,100 @@
+"""The journal's tables (SQLAlchemy Core), for SQLite in WAL mode and PostgreSQL.
+
+UIDs of instances live here and nowhere else outside the objects; no other header value is kept (ADR 0009). Times
+are seconds since the epoch, UTC.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+
+METADATA = MetaData()
+
+_UID = String(64)
+_KEY = String(16)
+
+SERIES = Table(
+    "series",
+    METADATA,
+    Column("series_key", _KEY, primary_key=True),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    # counts how often the series has grown after it was complete
+    Column("generation", Integer, nullable=False, default=0),
+    Column("instances", Integer, nullable=False, default=0),
+    Column("expected_instances", Integer),
+    Column("question_set_id", String(64)),
+    Column("received_at", Float, nullable=False),
+    Column("last_instance_at", Float, nullable=False),
+    Column("completed_at", Float),
+    # who works on it, and until when that is believed
+    Column("lease_owner", String(64)),
+    Column("lease_until", Float, nullable=False, default=0.0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("deliveries", Integer, nullable=False, default=0),
+    Column("next_try_at", Float, nullable=False, default=0.0),
+    Column("updated_at", Float, nullable=False),
+    Index("series_by_state", "state", "next_try_at"),
+)
+
+INSTANCES = Table(
+    "instances",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("file_name", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False),
+    # the same UID has come again with other bytes; the first copy is kept
+    Column("conflict", Boolean, nullable=False, default=False),
+)
+
+RESULTS = Table(
+    "results",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("sop_instance_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("file_name", String(64), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("stored_at", Float),
+    Column("committed_at", Float),
+)
+
+COMMITMENTS = Table(
+    "commitments",
+    METADATA,
+    Column("transaction_uid", _UID, primary_key=True),
+    Column("series_key", _KEY, ForeignKey("series.series_key"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("requested_at", Float, nullable=False),
+    Column("answered_at", Float),
+    Column("refused", Integer),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("series_key", _KEY, ForeignKey("series.series_key"), nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("stage", String(32), nullable=False),
+    Column("duration_s", Float),
+    Column("reason", String(32), nullable=False),
+)
