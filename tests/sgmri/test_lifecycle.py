@@ -1,10 +1,11 @@
 """The table of states has no dead end, no short cut to success, and a way back from everywhere."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from sgmri.lifecycle import FINAL_STATES, TRANSITIONS, State, may_follow
+from sgmri.lifecycle import FINAL_STATES, TRANSITIONS, Reason, State, may_follow
 
 S = State
 every_state = pytest.mark.parametrize("state", State)
@@ -94,3 +95,11 @@ def test_lives_that_the_product_promises(life: tuple[State, ...]) -> None:
 def test_short_cuts_are_refused(before: State, after: State) -> None:
     """A state cannot be jumped over."""
     assert not may_follow(before, after)
+
+
+@pytest.mark.parametrize("word", [*State, *Reason])
+def test_operators_are_told_what_every_state_and_reason_means(word: State | Reason) -> None:
+    """Each has exactly one row in docs/operations.md: what an operator may see is explained there."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {word} |")]
+    assert len(rows) == 1

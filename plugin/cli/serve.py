@@ -1,0 +1,94 @@
+"""``sgmri serve``: run the listener, a worker, or everything on one machine."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from plugin import celery
+from plugin.listener import ListenerService
+from plugin.logging import set_up
+from plugin.processes import PartFailed, Processes
+from plugin.settings import load
+from sgmri.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("serve", help="run the listener, a worker, or all on one machine")
+    parser.add_argument("what", choices=["listener", "worker", "all"])
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    parser.add_argument(
+        "--queues", default=",".join(celery.QUEUES), help="for a worker: reading, delivery or both (default: both)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    settings = load(arguments.config)
+    set_up(settings.log)
+    if arguments.what == "listener":
+        return _listen(settings)
+    if arguments.what == "worker":
+        queues = [queue for queue in arguments.queues.split(",") if queue]
+        if not queues or not set(queues) <= set(celery.QUEUES):
+            print(
+                f"sgmri: --queues: expected {' or '.join(celery.QUEUES)}, found {arguments.queues!r}", file=sys.stderr
+            )
+            return 2
+        celery.run(settings, queues)
+        return 0
+    return _serve_all(settings, arguments.config)
+
+
+def _stop_event() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _listen(settings: Settings) -> int:
+    stop = _stop_event()
+    service = ListenerService(settings)
+    try:
+        service.start()
+    except OSError as error:
+        print(
+            f"sgmri: cannot listen on {settings.listener.host}:{settings.listener.port}: {error.strerror}; choose "
+            "another listener.port, or stop what uses it",
+            file=sys.stderr,
+        )
+        return 1
+    stop.wait()
+    service.stop()
+    return 0
+
+
+def _serve_all(settings: Settings, config: Path | None) -> int:
+    stop = _stop_event()
+    log_dir = Path(settings.storage.state_dir) / "logs"
+    log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-m", "plugin.cli", "serve"]
+    with Processes(log_dir) as processes:
+        processes.start("listener", [*command, "listener", *_config(config)])
+        for queue in celery.QUEUES:
+            processes.start(f"worker-{queue}", [*command, "worker", "--queues", queue, *_config(config)])
+        _log.info("listener and workers run; their log lines are in the state directory's logs")
+        while not stop.wait(1.0):
+            try:
+                processes.check()
+            except PartFailed as error:
+                _log.error("%s", error)
+                return 1
+    return 0
+
+
+def _config(path: Path | None) -> list[str]:
+    return [] if path is None else ["--config", str(path)]

@@ -1,0 +1,34 @@
+"""``sgmri services``: print the table of DICOM services that the listener and the deliveries offer."""
+
+import argparse
+from typing import Any
+
+from pydicom.uid import UID
+
+from dicom_io.services import SERVICES, Service
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("services", help="print the DICOM services: SOP class, role, transfer syntaxes")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    if not arguments.markdown:
+        for service in SERVICES:
+            print(f"{service.role:4} {service.use:22} {service.name} ({service.sop_class_uid})")
+            for syntax in service.transfer_syntaxes:
+                print(f"{'':28}{syntax.name} ({syntax})")
+        return 0
+    print("| role | use | SOP class | UID | transfer syntaxes |")
+    print("|---|---|---|---|---|")
+    for service in SERVICES:
+        print(f"| {service.role} | {service.use} | {service.name} | {service.sop_class_uid} | {_syntaxes(service)} |")
+    return 0
+
+
+def _syntaxes(service: Service) -> str:
+    return ", ".join(UID(syntax).name for syntax in service.transfer_syntaxes)

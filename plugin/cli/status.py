@@ -1,0 +1,73 @@
+"""``sgmri status``: what the journal says of every series; names no patient and shows no UID."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from plugin.listener import open_journal
+from plugin.settings import load
+from plugin.sweeper import depth
+from sgmri.lifecycle import Reason
+from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
+from worker.journal import SeriesRow
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("status", help="show every series with its state, reason and age")
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--last", type=int, default=20, metavar="N", help="show the N newest series (default: 20)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    settings = load(arguments.config)
+    journal = open_journal(settings)
+    try:
+        counts = journal.counts()
+        rows = journal.all_series()[-arguments.last :]
+    finally:
+        journal.close()
+    app = create_app(settings.broker.url)
+    waiting = {queue: depth(app, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
+    now = time.time()
+    if arguments.json:
+        document = {
+            "counts": {state.value: count for state, count in sorted(counts.items())},
+            "messages": waiting,
+            "series": [_mapping(row, now) for row in rows],
+        }
+        print(json.dumps(document, indent=2))
+        return 0
+    print(" ".join(f"{state}={count}" for state, count in sorted(counts.items())) or "no series yet")
+    print(" ".join(f"messages.{queue}={count}" for queue, count in waiting.items()))
+    for row in rows:
+        why = "" if row.reason is Reason.NONE else f" ({row.reason})"
+        print(f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago")
+    return 0
+
+
+def _mapping(row: SeriesRow, now: float) -> dict[str, object]:
+    return {
+        "series": row.series_key,
+        "state": row.state.value,
+        "reason": row.reason.value,
+        "generation": row.generation,
+        "instances": row.instances,
+        "question_set_id": row.question_set_id,
+        "attempts": row.attempts,
+        "deliveries": row.deliveries,
+        "age_s": round(now - row.received_at, 1),
+        "in_state_s": round(now - row.updated_at, 1),
+    }
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

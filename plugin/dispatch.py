@@ -1,0 +1,79 @@
+"""Decide what becomes of a complete series: skip it with a reason, or queue it and ring a worker."""
+
+import logging
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from dicom_io.selection import choose
+from dicom_io.series import describe
+from dicom_io.spool import Spool
+from sgmri import logs
+from sgmri.errors import SeriesError
+from sgmri.lifecycle import Reason, State
+from worker.app import ring_delivery, ring_reading
+from worker.journal import Journal, SeriesRow
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatcher:
+    """Moves series from RECEIVING to QUEUED or SKIPPED.
+
+    Parameters
+    ----------
+    journal, spool
+        Where the series stand and lie.
+    app
+        The broker to ring with.
+    """
+
+    journal: Journal
+    spool: Spool
+    app: Celery
+
+    def complete(self, row: SeriesRow) -> None:
+        """Close a series that has become quiet, and decide on it."""
+        with logs.series(row.series_key[:8]):
+            if self.journal.move(row, State.COMPLETE, completed_at=self.journal.clock()):
+                _log.info("series complete with %d instances", row.instances)
+                self.decide(self.journal.series(row.series_key))
+
+    def decide(self, row: SeriesRow) -> None:
+        """Decide on a complete series from the headers of all its instances."""
+        with logs.series(row.series_key[:8]):
+            paths = [self.spool.path(row.series_key, name) for name in self.journal.file_names(row.series_key)]
+            try:
+                choice = choose(describe(paths))
+            except SeriesError as error:
+                _log.warning("series cannot be read: %s", error.reason)
+                self.journal.move(row, State.FAILED, reason=error.reason)
+                return
+            if not choice.taken:
+                _log.info("series skipped: %s", choice.reason)
+                self.journal.move(row, State.SKIPPED, reason=choice.reason)
+                return
+            if self.journal.move(row, State.QUEUED, question_set_id=choice.question_set_id):
+                self.ring(self.journal.series(row.series_key))
+
+    def abandon(self, row: SeriesRow, max_attempts: int) -> None:
+        """Take a reading back from a worker that has been silent for longer than its lease."""
+        with logs.series(row.series_key[:8]):
+            if row.attempts >= max_attempts:
+                _log.error("reading given up after %d attempts", row.attempts)
+                self.journal.move(row, State.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED, lease_owner=None)
+            elif self.journal.move(row, State.QUEUED, lease_owner=None, lease_until=0.0):
+                _log.warning("the worker is gone; the reading is queued again")
+                self.ring(self.journal.series(row.series_key))
+
+    def ring(self, row: SeriesRow) -> bool:
+        """Wake a worker for whatever the series waits for; False when the broker is away (the sweeper comes again)."""
+        ring = ring_reading if row.state is State.QUEUED else ring_delivery
+        try:
+            ring(self.app, row.series_key, row.generation)
+        except OperationalError:
+            _log.warning("the broker is away; ringing again later")
+            return False
+        return True

@@ -1,0 +1,136 @@
+"""The listener process: SCP, spool, journal and sweeper, and nothing that needs a GPU."""
+
+import logging
+from pathlib import Path
+
+from dicom_io.commitment import CommitmentResult
+from dicom_io.scp import Callbacks, StorageScp
+from dicom_io.spool import Spool, StoredInstance
+from plugin.dispatch import Dispatcher
+from plugin.settings import admitted_peers
+from plugin.sweeper import Sweeper
+from sgmri import logs
+from sgmri.errors import MalformedInstance
+from sgmri.lifecycle import State
+from sgmri.settings import Settings
+from worker.app import create_app
+from worker.database import sqlite_url
+from worker.journal import Journal, Received
+from worker.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Open the journal that the settings name, making the state directory if needed."""
+    state_dir = Path(settings.storage.state_dir)
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Journal(settings.storage.journal_url or sqlite_url(state_dir))
+
+
+def spool_dir(settings: Settings) -> Path:
+    """Return where received instances lie."""
+    return Path(settings.storage.state_dir) / "spool"
+
+
+def outbox_dir(settings: Settings) -> Path:
+    """Return where result objects lie."""
+    return Path(settings.storage.state_dir) / "outbox"
+
+
+class ListenerService:
+    """Everything that the listener process runs.
+
+    Parameters
+    ----------
+    settings
+        The configuration.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        settings = admitted_peers(settings)
+        self._settings = settings
+        self.journal = open_journal(settings)
+        self._spool = Spool(spool_dir(settings), min_free_bytes=settings.listener.min_free_bytes)
+        app = create_app(settings.broker.url)
+        self._outbox = Outbox(journal=self.journal)
+        self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app))
+        self._scp = StorageScp(
+            settings.listener, self._spool, Callbacks(stored=self._stored, committed=self._committed)
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the SCP."""
+        return self._scp.port
+
+    def start(self) -> None:
+        """Tidy up after a crash, then listen."""
+        self._recover()
+        if not self._settings.listener.peers:
+            _log.warning("no peer is configured: every association will be rejected (listener.peers)")
+        self._scp.start()
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        """Stop listening and sweeping."""
+        self._scp.stop()
+        self._sweeper.stop()
+        self.journal.close()
+
+    def _recover(self) -> None:
+        removed = self._spool.recover()
+        if removed:
+            _log.warning("removed %d interrupted files from the spool", removed)
+        known = {
+            (row.series_key, name)
+            for row in self.journal.all_series()
+            for name in self.journal.file_names(row.series_key)
+        }
+        indexed = 0
+        for key, name in self._spool.names():
+            if (key, name) not in known:
+                try:
+                    self.journal.receive(_received(self._spool.instance(key, name)))
+                    indexed += 1
+                except MalformedInstance:
+                    _log.warning("a file in the spool is no instance; it is left alone")
+        if indexed:
+            _log.warning("indexed %d instances that the journal did not have", indexed)
+
+    def _stored(self, instance: StoredInstance) -> None:
+        with logs.series(instance.series_key[:8]):
+            if instance.differs:
+                _log.warning("an instance came again with other bytes; the first copy is kept")
+            self.journal.receive(_received(instance))
+
+    def _committed(self, result: CommitmentResult) -> None:
+        row = self._outbox.answer_commitment(
+            result.transaction_uid,
+            committed=result.committed,
+            refused=tuple(result.failures),
+            retry_s=self._settings.delivery.retry_max_s,
+        )
+        if row is None:
+            _log.warning("a commitment result came for a transaction that the journal does not have")
+            return
+        with logs.series(row.series_key[:8]):
+            if result.failures:
+                reasons = ", ".join(sorted({f"0x{reason:04X}" for reason in result.failures.values()}))
+                _log.error("commitment refused for %d objects (%s)", len(result.failures), reasons)
+            elif row.state is State.COMMITTED:
+                _log.info("committed")
+
+
+def _received(instance: StoredInstance) -> Received:
+    return Received(
+        series_key=instance.series_key,
+        study_instance_uid=instance.study_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        file_name=instance.file_name,
+        size_bytes=instance.size_bytes,
+        expected_instances=instance.expected_instances,
+        differs=instance.differs,
+    )

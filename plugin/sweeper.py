@@ -1,0 +1,114 @@
+"""The listener's housekeeping: close quiet series, and ring again for what waits.
+
+Runs in one thread of the listener process, away from the associations: publishing never blocks a C-STORE.
+"""
+
+import logging
+import threading
+import time
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.dispatch import Dispatcher
+from sgmri.lifecycle import State
+from sgmri.settings import Settings
+from worker.app import DELIVERY_QUEUE, READING_QUEUE
+from worker.journal import SeriesRow
+from worker.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+
+
+class Sweeper:
+    """Periodic work over the journal.
+
+    Parameters
+    ----------
+    settings
+        Periods and limits.
+    dispatcher
+        What acts on a series.
+    """
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._journal = dispatcher.journal
+        self._outbox = Outbox(journal=dispatcher.journal)
+        self._rung: dict[tuple[str, int, State], float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sweep in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the work in hand."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        next_sweep = 0.0
+        while not self._stop.wait(_TICK_S):
+            try:
+                self.close_quiet()
+                # monotonic: a clock that jumps must not stop the sweep
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + self._settings.worker.sweep_period_s
+                    self.sweep()
+            except SQLAlchemyError as error:
+                _log.error("the journal cannot be used now", exc_info=error)
+            except Exception as error:  # noqa: BLE001 - border: the sweeper's thread must outlive one bad series
+                _log.error("sweep failed by a bug", exc_info=error)
+
+    def close_quiet(self) -> None:
+        """Complete every series that has been quiet for long enough."""
+        at_count = self._settings.series.complete_at_expected_count
+        for row in self._journal.quiet(self._settings.series.quiet_period_s, at_expected_count=at_count):
+            self._dispatcher.complete(row)
+
+    def sweep(self) -> None:
+        """Decide what a crash left undecided, take back what silent workers hold, ring for what waits."""
+        for row in self._journal.all_series(State.COMPLETE):
+            self._dispatcher.decide(row)
+        for row in self._outbox.abandoned():
+            self._dispatcher.abandon(row, self._settings.worker.max_attempts)
+        delivery = self._settings.delivery
+        waiting = self._outbox.waiting(commitment=delivery.commitment)
+        if not delivery.ae_title:
+            waiting = tuple(row for row in waiting if row.state is State.QUEUED)
+        self._rung = {key: at for key, at in self._rung.items() if key in {_key(row) for row in waiting}}
+        readings = [row for row in waiting if row.state is State.QUEUED]
+        deliveries = [row for row in waiting if row.state is not State.QUEUED]
+        for queue, rows in ((READING_QUEUE, readings), (DELIVERY_QUEUE, deliveries)):
+            if rows and depth(self._dispatcher.app, queue) < len(rows):
+                self._ring(rows)
+
+    def _ring(self, rows: list[SeriesRow]) -> None:
+        # A bell that was rung less than a lease ago may still be on its way, or in the hands of a busy worker
+        now = time.monotonic()
+        for row in rows:
+            if now - self._rung.get(_key(row), float("-inf")) >= self._settings.worker.lease_s:
+                if not self._dispatcher.ring(row):
+                    return
+                self._rung[_key(row)] = now
+
+
+def _key(row: SeriesRow) -> tuple[str, int, State]:
+    return row.series_key, row.generation, row.state
+
+
+def depth(app: Celery, queue: str) -> int:
+    """Return how many messages wait in a queue; 0 when the broker is away."""
+    try:
+        with app.connection_for_read() as connection:
+            return int(connection.default_channel.client.llen(queue))
+    except (OperationalError, OSError, ConnectionError) as error:
+        _log.warning("the broker is away (%s)", type(error).__name__)
+        return 0

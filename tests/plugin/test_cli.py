@@ -1,0 +1,161 @@
+"""The command line as a user meets it: what comes out, and how bad input is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from conformance.phantoms import make, make_non_mr, write
+from plugin.cli.main import main
+from sgmri import RESEARCH_USE_STATEMENT, readings
+from sgmri.questions import Presence
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def brain_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    return write(make("brain"), tmp_path_factory.mktemp("brain"))
+
+
+@pytest.mark.parametrize("series", ["classic_mr_brain/ge_signa_fse_pd_ax", "knee/ge_mr750_mese_sag_te19"])
+def test_real_series_are_read(series: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real GE brain and a real GE knee (Big Endian, no anatomy in the text) give SR, reading and picture."""
+    if not (SHARED / series).exists():
+        pytest.skip("the shared data are not here")
+    out = tmp_path / "out"
+    assert main(["read", str(SHARED / series), "--out", str(out)]) == 0
+    reading = readings.from_json((out / "reading.json").read_text(encoding="utf-8"))
+    assert (out / "seg.dcm").exists() is bool(reading.tracklets)
+    assert dcmread(out / "sr.dcm").Modality == "SR"
+    assert (out / "contact-sheet.png").stat().st_size > 10_000
+    printed = capsys.readouterr().out
+    assert RESEARCH_USE_STATEMENT in printed
+    assert "-> not assessed" in printed
+
+
+def test_a_phantom_is_read_the_same_twice(brain_files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Reading a folder again writes the same objects, byte for byte."""
+    for name in ("first", "second"):
+        assert main(["read", str(brain_files[0].parent), "--out", str(tmp_path / name)]) == 0
+    for name in ("sr.dcm", "seg.dcm", "reading.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+    reading = readings.from_json((tmp_path / "first" / "reading.json").read_text(encoding="utf-8"))
+    answers = {answer.question_id: answer for answer in reading.answers}
+    assert answers["brain.any"].presence is Presence.PRESENT
+    assert answers["brain.where.any"].evidence == reading.tracklets
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the refusal; exit code 2 and no traceback are part of the claim."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.out + captured.err
+
+
+def test_a_file_that_is_no_dicom_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal says what was expected, and nothing is written."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not DICOM")
+    assert "expected DICOM" in refused(["read", str(path), "--out", str(tmp_path / "out")], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stray_file_beside_a_study_does_not_matter(
+    brain_files: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A text file in the folder is named and left out; the study is read."""
+    folder = tmp_path / "in"
+    shutil.copytree(brain_files[0].parent, folder)
+    (folder / "README.txt").write_text("not DICOM")
+    assert main(["read", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "README.txt" in capsys.readouterr().err
+
+
+def test_a_truncated_instance_is_refused(
+    brain_files: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A series with a cut file is not read as if it were whole."""
+    folder = tmp_path / "in"
+    shutil.copytree(brain_files[0].parent, folder)
+    victim = sorted(folder.iterdir())[3]
+    victim.write_bytes(victim.read_bytes()[:-4000])
+    text = refused(["read", str(folder), "--out", str(tmp_path / "out")], capsys)
+    assert "pixel data" in text.lower()
+    assert not (tmp_path / "out" / "sr.dcm").exists()
+
+
+def test_a_study_without_mr_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A CT is left out with its reason."""
+    make_non_mr().save_as(tmp_path / "ct.dcm", enforce_file_format=True)
+    assert "NOT_MR" in refused(["read", str(tmp_path / "ct.dcm"), "--out", str(tmp_path / "out")], capsys)
+
+
+def test_two_studies_in_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which of two patients is meant is not guessed."""
+    write(make("brain-normal", seed=1), tmp_path / "in" / "a")
+    write(make("brain-normal", seed=2), tmp_path / "in" / "b")
+    assert "found 2" in refused(["read", str(tmp_path / "in"), "--out", str(tmp_path / "out")], capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["read", "nowhere", "--out", "out"],
+        ["send", "nowhere", "--to", "PACS@127.0.0.1:104"],
+        ["send", ".", "--to", "PACS"],
+        ["send", ".", "--to", "PACS@127.0.0.1:99999"],
+        ["status", "--config", "nowhere.toml"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path or address that cannot be meant is refused with what was expected."""
+    monkeypatch.chdir(tmp_path)
+    assert "expected" in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize("arguments", [["read"], ["serve", "everything"], ["demo", "--phantom", "dragon"], []])
+def test_an_unknown_argument_is_exit_code_2(arguments: list[str]) -> None:
+    """Argparse's own refusals end with 2 as well."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_sending_to_nobody_is_exit_code_1(brain_files: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A peer that is not there is a failure, not a usage error, and the text says what to check."""
+    assert main(["send", str(brain_files[0]), "--to", "NOBODY@127.0.0.1:1", "--timeout", "2"]) == 1
+    assert "check that it runs" in capsys.readouterr().err
+
+
+def test_status_of_an_empty_system_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the first study there is nothing to show, and the broker's absence is no crash."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path / "state"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
+    assert main(["status", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["series"] == []
+
+
+def test_doctor_finds_this_machine_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine that runs the tests has what a listener needs, and our package names are ours."""
+    assert main(["doctor"]) == 0
+    assert "[ok  ] package names: ours alone" in capsys.readouterr().out
+
+
+def test_doctor_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A broker and a destination that do not answer make exit code 1, each with what to check."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(
+        f'[storage]\nstate_dir = "{tmp_path / "state"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
+        '[delivery]\nae_title = "PACS"\nport = 1\ntimeout_s = 2\n'
+    )
+    assert main(["doctor", "--config", str(config)]) == 1
+    printed = capsys.readouterr().out
+    assert "[FAIL] broker" in printed
+    assert "[FAIL] destination" in printed
+    assert "[ok  ] journal" in printed
