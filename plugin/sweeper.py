@@ -7,8 +7,8 @@ import logging
 import threading
 import time
 
-from celery import Celery
-from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.dispatch import Dispatcher
@@ -87,7 +87,8 @@ class Sweeper:
         readings = [row for row in waiting if row.state is State.QUEUED]
         deliveries = [row for row in waiting if row.state is not State.QUEUED]
         for queue, rows in ((READING_QUEUE, readings), (DELIVERY_QUEUE, deliveries)):
-            if rows and depth(self._dispatcher.app, queue) < len(rows):
+            waiting_bells = depth(self._settings.broker.url, queue) if rows else None
+            if waiting_bells is not None and waiting_bells < len(rows):
                 self._ring(rows)
 
     def _ring(self, rows: list[SeriesRow]) -> None:
@@ -104,11 +105,11 @@ def _key(row: SeriesRow) -> tuple[str, int, State]:
     return row.series_key, row.generation, row.state
 
 
-def depth(app: Celery, queue: str) -> int:
-    """Return how many messages wait in a queue; 0 when the broker is away."""
+def depth(broker_url: str, queue: str) -> int | None:
+    """Return how many messages wait in a queue; None when the broker is away (asked for two seconds, not for ever)."""
     try:
-        with app.connection_for_read() as connection:
-            return int(connection.default_channel.client.llen(queue))
-    except (OperationalError, OSError, ConnectionError) as error:
+        with Redis.from_url(broker_url, socket_connect_timeout=2, socket_timeout=2, retry=None) as client:
+            return int(client.llen(queue))
+    except RedisError as error:
         _log.warning("the broker is away (%s)", type(error).__name__)
-        return 0
+        return None

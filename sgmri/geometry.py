@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from sgmri.errors import InvalidGeometry
 
-_SNAP = 64
-"""Coordinates are kept on multiples of 1/64 pixel: exact in the float32 of GraphicData (0070,0022)."""
 _NEAR = 1e-3
 """How far from a whole pixel (in pixels) a mapped edge may lie and still be that pixel's edge."""
 
@@ -98,11 +96,6 @@ class Box:
             If nothing of the box lies on the frame.
         """
         return Box(x0=self.x0, y0=self.y0, x1=min(self.x1, columns), y1=min(self.y1, rows))
-
-    def snapped(self) -> "Box":
-        """Return the box with its edges on multiples of 1/64 pixel (exact in float32)."""
-        x0, y0, x1, y1 = (round(edge * _SNAP) / _SNAP for edge in self.as_tuple())
-        return Box(x0=x0, y0=y0, x1=x1, y1=y1)
 
     def grown_to_pixels(self) -> "Box":
         """Return the smallest box of whole pixels around this one.

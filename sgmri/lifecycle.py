@@ -80,8 +80,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE}),
     _S.COMPLETE: frozenset({_S.RECEIVING, _S.SKIPPED, _S.QUEUED, _S.FAILED}),
     _S.SKIPPED: frozenset({_S.RECEIVING}),
-    # QUEUED -> FAILED when the attempts are exhausted
-    _S.QUEUED: frozenset({_S.RECEIVING, _S.READING, _S.FAILED}),
+    # QUEUED -> FAILED when the attempts are exhausted; QUEUED -> QUEUED when an operator does not want to wait
+    _S.QUEUED: frozenset({_S.RECEIVING, _S.QUEUED, _S.READING, _S.FAILED}),
     # READING -> QUEUED when the lease expires or the engine asks for a retry; READING -> SKIPPED when only the
     # pixels show that the series is not for us
     _S.READING: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ, _S.SKIPPED, _S.FAILED}),
@@ -97,6 +97,23 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 FINAL_STATES = frozenset({State.SKIPPED, State.COMMITTED, State.FAILED})
 """States in which nothing more happens by itself."""
+
+
+FAULTS = frozenset(
+    {Reason.INCOMPLETE_SERIES, Reason.MALFORMED_INSTANCE, Reason.TRUNCATED_INSTANCE, Reason.TOO_LARGE, Reason.INTERNAL}
+)
+"""Reasons for which a series is FAILED; for every other reason not to read it, it is healthy and SKIPPED."""
+
+
+def ending(reason: Reason) -> State:
+    """Return the state of a series that is not read for this reason.
+
+    Parameters
+    ----------
+    reason
+        Why it is not read.
+    """
+    return State.FAILED if reason in FAULTS else State.SKIPPED
 
 
 def may_follow(before: State, after: State) -> bool:

@@ -25,8 +25,9 @@ def series(series_key: str) -> Iterator[None]:
 
 
 def add_series_key(record: logging.LogRecord) -> bool:
-    """Put the series key on a record (a logging filter that lets everything pass)."""
-    record.series_key = _series_key.get()
+    """Put the series key on a record that has none yet (a logging filter that lets everything pass)."""
+    if not hasattr(record, "series_key"):
+        record.series_key = _series_key.get()
     return True
 
 
@@ -38,6 +39,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; what another handler's formatter cached of an exception is not repeated."""
+        add_series_key(record)
         cached, record.exc_text = record.exc_text, None
         try:
             return super().format(record)

@@ -34,28 +34,6 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingRequest:
-    """What a worker is rung with: no pixels, no header values (ADR 0004).
-
-    Parameters
-    ----------
-    series_key
-        Short key of the series in spool, journal and logs.
-    generation
-        Counts how often the series has grown after it was complete.
-    question_set_id
-        Which questions.
-    attempt
-        How many leases were taken before.
-    """
-
-    series_key: str
-    generation: int
-    question_set_id: str
-    attempt: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """All answers of one engine to one question set on one series: all the encoders learn from the worker.
 

@@ -46,13 +46,14 @@ def deliver(journal: Journal, settings: Settings, row: SeriesRow, directory: Pat
     """
     outbox = Outbox(journal=journal)
     try:
-        if row.state is State.READ:
+        overdue = row.state is State.STORED
+        if not overdue:
             _store(outbox, settings, row, directory)
             if not journal.move(row, State.STORED, next_try_at=0.0):
                 return
             row = journal.series(row.series_key)
         if settings.delivery.commitment:
-            _ask_for_commitment(outbox, settings, row)
+            _ask_for_commitment(outbox, settings, row, overdue=overdue)
         else:
             journal.move(row, State.STORED, lease_owner=None, lease_until=0.0)
     except PeerUnavailable as error:
@@ -75,7 +76,10 @@ def _store(outbox: Outbox, settings: Settings, row: SeriesRow, directory: Path) 
     outbox.journal.log(row, "store", duration_s=outbox.journal.clock() - begin)
 
 
-def _ask_for_commitment(outbox: Outbox, settings: Settings, row: SeriesRow) -> None:
+def _ask_for_commitment(outbox: Outbox, settings: Settings, row: SeriesRow, *, overdue: bool) -> None:
+    reason = Reason.COMMITMENT_LATE if overdue else Reason.NONE
+    if overdue:
+        _log.warning("no commitment result in time; asking again. Can the destination reach us?")
     transaction_uid = f"2.25.{uuid.uuid4().int}"
     outbox.expect_commitment(row, transaction_uid)
     request(
@@ -85,13 +89,14 @@ def _ask_for_commitment(outbox: Outbox, settings: Settings, row: SeriesRow) -> N
     )
     # The answer comes to the listener; until then nobody is rung for this series
     overdue_at = outbox.journal.clock() + settings.delivery.commitment_timeout_s
-    outbox.journal.move(row, State.STORED, next_try_at=overdue_at, lease_owner=None, lease_until=0.0)
+    outbox.journal.move(row, State.STORED, reason=reason, next_try_at=overdue_at, lease_owner=None, lease_until=0.0)
 
 
 def _try_later(journal: Journal, settings: Settings, row: SeriesRow, reason: Reason) -> None:
     now = journal.clock()
     since = row.completed_at or row.received_at
-    if now - since > settings.delivery.give_up_after_s:
+    # a series that an operator has put back gets at least one retry, however old it is
+    if row.deliveries > 0 and now - since > settings.delivery.give_up_after_s:
         journal.move(row, State.FAILED, reason=reason, lease_owner=None, lease_until=0.0)
         return
     wait_s = settings.delivery.retry_max_s if reason is Reason.STORE_REFUSED else backoff_s(settings, row)

@@ -21,9 +21,9 @@ from kombu.exceptions import OperationalError
 from dicom_io.results import write_results
 from dicom_io.spool import Spool
 from sgmri import logs, readings
-from sgmri.errors import EngineError, SeriesError, SgmriError, UnsupportedSeries
+from sgmri.errors import EngineError, SeriesError, SgmriError
 from sgmri.interfaces import Engine, ReadingControl
-from sgmri.lifecycle import Reason, State
+from sgmri.lifecycle import Reason, State, ending
 from sgmri.settings import Settings
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
 from worker.delivery import deliver
@@ -110,12 +110,9 @@ def read_one(place: Workplace, series_key: str, generation: int) -> bool:
 def _read(place: Workplace, row: SeriesRow) -> bool:
     try:
         results = _make_results(place, row)
-    except UnsupportedSeries as error:
-        _end(place, row, State.SKIPPED, error.reason)
-        return False
     except SeriesError as error:
-        _log.warning("series cannot be read: %s", error.reason)
-        _end(place, row, State.FAILED, error.reason)
+        _log.warning("series not read: %s", error.reason)
+        _end(place, row, ending(error.reason), error.reason)
         return False
     except (EngineError, SoftTimeLimitExceeded) as error:
         _retry_reading(place, row, error)

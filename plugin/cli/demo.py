@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{time.monotonic() - begin:6.1f} s  {line}", flush=True)
 
     options = Options(
-        out=arguments.out,
+        out=arguments.out.resolve(),
         phantom=arguments.phantom,
         seed=arguments.seed,
         broker=arguments.broker,

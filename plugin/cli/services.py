@@ -3,9 +3,7 @@
 import argparse
 from typing import Any
 
-from pydicom.uid import UID
-
-from dicom_io.services import SERVICES, Service
+from dicom_io.services import IMAGE_TRANSFER_SYNTAXES, SERVICES, UNCOMPRESSED, Service
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -26,9 +24,15 @@ def run(arguments: argparse.Namespace) -> int:
     print("| role | use | SOP class | UID | transfer syntaxes |")
     print("|---|---|---|---|---|")
     for service in SERVICES:
-        print(f"| {service.role} | {service.use} | {service.name} | {service.sop_class_uid} | {_syntaxes(service)} |")
+        print(f"| {service.role} | {service.use} | {service.name} | {service.sop_class_uid} | {_set_of(service)} |")
+    for name, syntaxes in _SETS.items():
+        listed = ", ".join(f"{syntax.name} ({syntax})" for syntax in syntaxes)
+        print(f"\n*{name}*, in order of preference: {listed}.")
     return 0
 
 
-def _syntaxes(service: Service) -> str:
-    return ", ".join(UID(syntax).name for syntax in service.transfer_syntaxes)
+_SETS = {"uncompressed": UNCOMPRESSED, "images": IMAGE_TRANSFER_SYNTAXES}
+
+
+def _set_of(service: Service) -> str:
+    return next(name for name, syntaxes in _SETS.items() if syntaxes == service.transfer_syntaxes)

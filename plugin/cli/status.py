@@ -10,7 +10,7 @@ from plugin.listener import open_journal
 from plugin.settings import load
 from plugin.sweeper import depth
 from sgmri.lifecycle import Reason
-from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
+from worker.app import DELIVERY_QUEUE, READING_QUEUE
 from worker.journal import SeriesRow
 
 
@@ -32,8 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows = journal.all_series()[-arguments.last :]
     finally:
         journal.close()
-    app = create_app(settings.broker.url)
-    waiting = {queue: depth(app, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
+    waiting = {queue: depth(settings.broker.url, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
     now = time.time()
     if arguments.json:
         document = {
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(document, indent=2))
         return 0
     print(" ".join(f"{state}={count}" for state, count in sorted(counts.items())) or "no series yet")
-    print(" ".join(f"messages.{queue}={count}" for queue, count in waiting.items()))
+    print(" ".join(f"messages.{queue}={'?' if count is None else count}" for queue, count in waiting.items()))
     for row in rows:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
         print(f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago")

@@ -10,7 +10,10 @@ from pydicom import dcmread
 from conformance.phantoms import make, make_non_mr, write
 from plugin.cli.main import main
 from sgmri import RESEARCH_USE_STATEMENT, readings
+from sgmri.lifecycle import State
 from sgmri.questions import Presence
+from worker.database import sqlite_url
+from worker.journal import Journal, Received
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -159,3 +162,30 @@ def test_doctor_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "[FAIL] broker" in printed
     assert "[FAIL] destination" in printed
     assert "[ok  ] journal" in printed
+
+
+def test_a_failed_series_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Retry puts FAILED back into the queue with its attempts forgotten; a series that is done has nothing to retry."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n')
+    journal = Journal(sqlite_url(tmp_path))
+    journal.receive(
+        Received(
+            series_key="abcdefgh12345678",
+            study_instance_uid="2.25.1",
+            series_instance_uid="2.25.2",
+            sop_instance_uid="2.25.3",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+            file_name="1.dcm",
+            size_bytes=1,
+        )
+    )
+    assert main(["retry", "abc", "--config", str(config)]) == 1
+    journal.move(journal.series("abcdefgh12345678"), State.COMPLETE)
+    journal.move(journal.series("abcdefgh12345678"), State.FAILED, attempts=3)
+    assert main(["retry", "xyz", "--config", str(config)]) == 2
+    assert main(["retry", "abc", "--config", str(config)]) == 0
+    row = journal.series("abcdefgh12345678")
+    assert (row.state, row.attempts) == (State.QUEUED, 0)
+    assert "FAILED -> QUEUED" in capsys.readouterr().out
+    journal.close()

@@ -3,7 +3,6 @@
 import math
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -93,15 +92,6 @@ def test_the_polyline_is_a_closed_ring_around_the_box(box: Box) -> None:
     # Shoelace: positive where y points down and the ring runs TL, TR, BR, BL
     twice_area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(points))
     assert twice_area / 2 == pytest.approx(box.area, rel=1e-6, abs=1e-6)
-
-
-@given(boxes())
-def test_a_snapped_box_survives_float32(box: Box) -> None:
-    """GraphicData (0070,0022) is float32: a snapped box comes back bit for bit, and lies 1/128 pixel off at most."""
-    snapped = box.snapped()
-    assert tuple(float(np.float32(edge)) for edge in snapped.as_tuple()) == snapped.as_tuple()
-    assert np.abs(np.subtract(snapped.as_tuple(), box.as_tuple())).max() <= 1 / 128
-    assert snapped.snapped() == snapped
 
 
 @given(boxes(), st.integers(1, FRAME), st.integers(1, FRAME))

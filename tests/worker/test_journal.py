@@ -6,8 +6,9 @@ import pytest
 
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
-from worker.database import sqlite_url
+from worker.database import open_database, sqlite_url
 from worker.journal import Journal, Received, SeriesRow
+from worker.journal_tables import METADATA
 from worker.outbox import Outbox, ResultRow
 
 
@@ -24,9 +25,17 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
-    journal = Journal(sqlite_url(tmp_path), clock=clock)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
+def journal(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Journal]:
+    """Each claim holds on both databases."""
+    if request.param == "sqlite":
+        journal = Journal(sqlite_url(tmp_path), clock=clock)
+    else:
+        url = request.getfixturevalue("postgres_url")
+        database = open_database(url)
+        METADATA.drop_all(database)
+        database.dispose()
+        journal = Journal(url, clock=clock)
     yield journal
     journal.close()
 

@@ -1,0 +1,43 @@
+# syntax=docker/dockerfile:1
+# Two images: "listener" (slim, no model stack: listener, delivery, and reading with an engine that needs no GPU) and
+# "worker" (CUDA: reading with an engine that does). Research use only. Not a medical device.
+
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:3.12-slim AS listener
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/sgmri/bin:$PATH
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/sgmri --shell /usr/sbin/nologin sgmri \
+    && install --directory --owner sgmri --group sgmri --mode 0700 /var/lib/sgmri
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    python3 -m venv /opt/sgmri \
+    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres]"
+USER 10001:10001
+WORKDIR /var/lib/sgmri
+VOLUME /var/lib/sgmri
+EXPOSE 11112
+# The journal can be opened and asked; the same for every process of the product
+HEALTHCHECK --interval=60s --timeout=30s --start-period=30s --retries=3 \
+    CMD ["sgmri", "status", "--config", "/etc/sgmri/sgmri.toml", "--last", "1"]
+ENTRYPOINT ["sgmri"]
+CMD ["serve", "listener", "--config", "/etc/sgmri/sgmri.toml"]
+
+FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04 AS worker
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/sgmri/bin:$PATH
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/sgmri --shell /usr/sbin/nologin sgmri \
+    && install --directory --owner sgmri --group sgmri --mode 0700 /var/lib/sgmri
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    python3 -m venv /opt/sgmri \
+    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres,worker-gpu]"
+USER 10001:10001
+WORKDIR /var/lib/sgmri
+VOLUME /var/lib/sgmri
+HEALTHCHECK --interval=60s --timeout=30s --start-period=60s --retries=3 \
+    CMD ["sgmri", "status", "--config", "/etc/sgmri/sgmri.toml", "--last", "1"]
+ENTRYPOINT ["sgmri"]
+CMD ["serve", "worker", "--queues", "reading", "--config", "/etc/sgmri/sgmri.toml"]

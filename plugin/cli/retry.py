@@ -1,0 +1,55 @@
+"""``sgmri retry``: try a failed or waiting series again, now."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from plugin.listener import open_journal
+from plugin.settings import load
+from sgmri.lifecycle import State
+from worker.journal import Journal, SeriesRow
+from worker.outbox import Outbox
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("retry", help="try a FAILED or waiting series again, now")
+    parser.add_argument("key", metavar="KEY", help="series key of 'sgmri status', or the beginning of it")
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
+    journal = open_journal(load(arguments.config))
+    try:
+        rows = [row for row in journal.all_series() if row.series_key.startswith(arguments.key)]
+        if len(rows) != 1:
+            print(f"sgmri: expected the key of one series, found {len(rows)} that begin so", file=sys.stderr)
+            return 2
+        after = put_back(journal, rows[0])
+    finally:
+        journal.close()
+    if after is None:
+        print(f"sgmri: a series that is {rows[0].state} has nothing to try again", file=sys.stderr)
+        return 1
+    print(f"{rows[0].series_key[:8]}  {rows[0].state} -> {after}")
+    return 0
+
+
+def put_back(journal: Journal, row: SeriesRow) -> State | None:
+    """Let a series be tried at once, with its attempts forgotten.
+
+    Returns
+    -------
+    The state it is put into; None where there is nothing to try, or somebody is at it.
+    """
+    if row.state is State.FAILED:
+        after = State.READ if Outbox(journal=journal).results(row) else State.QUEUED
+    elif row.state in (State.QUEUED, State.READ, State.STORED) and row.lease_until <= journal.clock():
+        after = row.state
+    else:
+        return None
+    done = journal.move(row, after, attempts=0, deliveries=0, next_try_at=0.0, lease_owner=None, lease_until=0.0)
+    return after if done else None

@@ -1,0 +1,106 @@
+"""Write the generated parts of README.md and docs/ from the program itself, or check that they are fresh.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``, where NAME is settings,
+services, cli or modules; docs/settings.md is generated as a whole.
+"""
+
+import argparse
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("sgmri", "dicom_io", "worker", "conformance", "benchmark", "plugin")
+WITH_BLOCKS = ("README.md", "docs/architecture.md")
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+@cache
+def sgmri(*arguments: str) -> str:
+    """Return what the installed command prints."""
+    command = [str(Path(sys.executable).with_name("sgmri")), *arguments]
+    # argparse wraps at the terminal's width and colours its help from Python 3.14 on
+    plain = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    if completed.returncode:
+        sys.exit(f"{' '.join(['sgmri', *arguments])} ended with {completed.returncode}: {completed.stderr.strip()}")
+    return completed.stdout.strip() + "\n"
+
+
+def modules() -> str:
+    """Return every module with the first sentence of its docstring, package by package, as Markdown."""
+    lines = []
+    for package in PACKAGES:
+        lines += [f"**{package}**: {_first_sentence(ROOT / package / '__init__.py')}", ""]
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if not path.name.startswith("__"):
+                name = path.relative_to(ROOT / package).with_suffix("").as_posix()
+                lines.append(f"- `{name}`: {_first_sentence(path)}")
+        lines += [""] if lines[-1] else []
+    return "\n".join(lines)
+
+
+def _first_sentence(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not docstring:
+        sys.exit(f"{path.relative_to(ROOT)} has no docstring")
+    # One sentence may run over several lines; the code marks of reStructuredText are Markdown's but for their number
+    return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
+
+
+SOURCES: dict[str, Callable[[], str]] = {
+    "settings": lambda: sgmri("settings", "--markdown"),
+    "services": lambda: sgmri("services", "--markdown"),
+    "modules": modules,
+    "cli": lambda: f"```text\n{sgmri('--help')}```\n",
+}
+
+
+def with_blocks(text: str, origin: str) -> str:
+    """Return the text with every generated block made anew.
+
+    Parameters
+    ----------
+    text
+        Markdown with marked blocks.
+    origin
+        Where it comes from, for the message when a block has an unknown name.
+    """
+
+    def fresh(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in SOURCES:
+            sys.exit(f"{origin}: block {name!r} is not one of {', '.join(SOURCES)}")
+        return f"{match[1]}{SOURCES[name]()}{match[3]}"
+
+    made, count = BLOCK.subn(fresh, text)
+    if count != text.count("<!-- generated: "):
+        sys.exit(f"{origin}: a generated block does not end with <!-- /generated -->")
+    return made
+
+
+def main() -> int:
+    """Write or check; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is out of date")
+    check: bool = parser.parse_args().check
+
+    wanted = {ROOT / name: with_blocks((ROOT / name).read_text(encoding="utf-8"), name) for name in WITH_BLOCKS}
+    wanted[ROOT / "docs" / "settings.md"] = SOURCES["settings"]()
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(wanted[path], encoding="utf-8")
+    if check and stale:
+        print("run scripts/generate")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
