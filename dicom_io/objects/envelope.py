@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Final
 
 from highdicom import ContributingEquipment
@@ -36,6 +37,16 @@ _TYPE_2: Final = (
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 """Written empty where the source lacks them (PS3.5 7.4.3)."""
+
+_LEGAL: Final = MappingProxyType(
+    {
+        "DA": re.compile(r"[12]\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII),
+        "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)? *", re.ASCII),
+        "AS": re.compile(r"\d{3}[DWMY]", re.ASCII),
+        "DS": re.compile(r"(?=.{1,16}$) *[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d+)? *", re.ASCII),
+    }
+)
+"""Value representations whose values follow a pattern (PS3.5 6.2)."""
 
 _LO_LENGTH: Final = 64
 _UTF_8: Final = "ISO_IR 192"
@@ -92,7 +103,7 @@ def seal(ds: Dataset, reading: Reading, source: Dataset, *, texts: Iterable[str]
     reading
         Its time and engine are written.
     source
-        A source header; patient and study attributes are repeated verbatim.
+        A source header; patient and study attributes are repeated verbatim, those that the standard forbids left empty.
     texts
         Every text of ours in the object: decides whether the source's character set can hold it.
     """
@@ -122,9 +133,17 @@ def _copy_verbatim(source: Dataset, target: Dataset, keyword: str) -> None:
     assert tag is not None
     if keyword in target:
         del target[tag]
-    if keyword in source:
+    vr = dictionary_VR(tag)
+    if keyword in source and _is_legal(vr, str(source[tag].value)):
         value = deepcopy(source[tag].value)
-        target.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE))
+        target.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+
+
+def _is_legal(vr: str, text: str) -> bool:
+    # A date of the year 1 or an age without its unit would make our object break the standard (PS3.5 6.2): such a
+    # value says nothing about the patient, and is left empty rather than repeated
+    pattern = _LEGAL.get(vr)
+    return pattern is None or not text or pattern.fullmatch(text) is not None
 
 
 def _set_times(ds: Dataset, reading: Reading, source: Dataset) -> None:

@@ -260,15 +260,14 @@ def test_missing_type_2_attributes_are_written_empty(make_case: MakeCase, dciodv
 def test_invalid_source_values_do_not_break_writing(
     make_case: MakeCase, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Values that the standard forbids are repeated as they are, without error, warning or log record."""
+    """What identifies is repeated as it is, a date or number that is none left out; no error, warning or log record."""
     reading, sources = make_case("brain")
-    values = {
+    identifying = {
         "PatientSex": "UNKNOWN",
-        "StudyDate": "***",
         "PatientName": "A^B^C^D^E^F",
         "AccessionNumber": "more than sixteen characters",
-        "PatientWeight": "61.23500000000000001",
     }
+    values = identifying | {"StudyDate": "00010101", "PatientAge": "0Y", "PatientWeight": "61.23500000000000001"}
     odd = deepcopy(sources)
     for source in odd:
         for keyword, value in values.items():
@@ -277,7 +276,9 @@ def test_invalid_source_values_do_not_break_writing(
     report = _report(reading, odd, tmp_path)
     assert caplog.records == []
     with pydicom.config.disable_value_validation():
-        assert {keyword: str(report[keyword].value) for keyword in values} == values
+        assert {keyword: str(report[keyword].value) for keyword in identifying} == identifying
+    assert report.StudyDate == ""
+    assert not {"PatientAge", "PatientWeight"} & set(report.dir())
     assert len(decode_report(report).boxes) == len(reading.findings)
 
 
