@@ -18,20 +18,8 @@ from typing import Self
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
-    JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE, N_ACTION
@@ -46,25 +34,14 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from conformance.pacs_archive import SUCCESS, Archive
 from conformance.pacs_commitment import CommitmentReporter, CommitmentRequest, send_at_once
+from dicom_io.services import IMAGE_TRANSFER_SYNTAXES, UNCOMPRESSED
 from sgmri.errors import ConfigError, MalformedInstance
 
 _log = logging.getLogger(__name__)
 
-_UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-_TRANSFER_SYNTAXES = [
-    *_UNCOMPRESSED,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-]
+_UNCOMPRESSED = list(UNCOMPRESSED)
+# An archive need not decode what it keeps
+_TRANSFER_SYNTAXES = [*IMAGE_TRANSFER_SYNTAXES, JPEGExtended12Bit]
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")  # not in pynetdicom's tables yet
 
 PENDING, CANCEL = 0xFF00, 0xFE00

@@ -51,12 +51,12 @@ HEADER_BYTES = 1 << 26
 """How much of a deflated data set is inflated in search of its header."""
 _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
 _NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
 
 
 def is_uid(text: str) -> bool:
-    """Tell whether a text can be a UID: 1 to 64 digits and dots (PS3.5 9.1)."""
+    """Tell whether a text is a UID (PS3.5 9.1); a leading zero in a component, which occurs, is tolerated."""
     return _UID.fullmatch(text) is not None
 
 

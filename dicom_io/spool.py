@@ -8,11 +8,8 @@ left of an interrupted write is removed at the next start.
 import base64
 import hashlib
 import os
-import re
 import secrets
 import shutil
-import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,34 +18,20 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from dicom_io.headers import LIBRARY_ERRORS, is_uid
 from sgmri.errors import MalformedInstance
 
 KEY_LENGTH = 16
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)+")  # PS3.5 9.1; leading zeros in a component occur in real data
-_MAX_UID = 64
 _PART = ".part"
 _SUFFIX = ".dcm"
 _PREAMBLE = 132  # PS3.10 7.1: preamble and "DICM"
 _HEADER_BYTES = 1 << 20
+_TRANSFER_SYNTAX, _SOP_CLASS, _SOP_INSTANCE = 0x00020010, 0x00080016, 0x00080018
+_STUDY, _SERIES = 0x0020000D, 0x0020000E
 _LAST_HEADER_TAG = 0x00201002  # Images in Acquisition
-_HEADER_TAGS: list[BaseTag | int] = [
-    Tag(tag) for tag in (0x00080016, 0x00080018, 0x0020000D, 0x0020000E, _LAST_HEADER_TAG)
-]
-_PARSE_ERRORS = (
-    EOFError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    RecursionError,
-    OSError,
-    TypeError,
-    zlib.error,
-    struct.error,
-)  # what pydicom raises on rubbish, seen in fuzzing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +64,6 @@ class StoredInstance:
     expected_instances: int | None = None
     was_there: bool = False
     differs: bool = False
-
-
-def is_uid(text: str) -> bool:
-    """Tell whether a text is a UID (PS3.5 9.1)."""
-    return len(text) <= _MAX_UID and _UID.fullmatch(text) is not None
 
 
 def series_key(study_instance_uid: str, series_instance_uid: str) -> str:
@@ -200,12 +178,9 @@ def read_header(encoded: bytes) -> StoredInstance:
     """
     try:
         dataset = _header(encoded)
-        uids = [
-            str(dataset.get(name, ""))
-            for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-        ]
-        expected = _count(dataset.get("ImagesInAcquisition"))
-    except _PARSE_ERRORS as error:
+        uids = [_text(dataset, tag) for tag in (_STUDY, _SERIES, _SOP_INSTANCE, _SOP_CLASS)]
+        expected = _count(_text(dataset, _LAST_HEADER_TAG))
+    except (*LIBRARY_ERRORS, RecursionError) as error:
         raise MalformedInstance(
             f"expected a data set whose header can be parsed, found {type(error).__name__}; have the sender repair it"
         ) from None
@@ -228,28 +203,34 @@ def read_header(encoded: bytes) -> StoredInstance:
 
 def _header(encoded: bytes) -> Dataset:
     """Read the data set of a PS3.10 file up to Images in Acquisition, inflating no more than needed."""
+    if encoded[_PREAMBLE - 4 : _PREAMBLE] != b"DICM":
+        raise ValueError("no DICOM prefix")
     stream = BytesIO(encoded)
     stream.seek(_PREAMBLE)
-    with warnings.catch_warnings():
-        # Odd values are the decoder's business; here only UIDs matter, and they are checked by pattern
-        warnings.simplefilter("ignore")
-        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group > 2)
-        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
-        if syntax == DeflatedExplicitVRLittleEndian:
-            # A deflate bomb would grow a thousandfold (PS3.5 A.5): the header is near the start
-            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), _HEADER_BYTES))
-        return read_dataset(
-            stream,
-            syntax.is_implicit_VR,
-            syntax.is_little_endian,
-            stop_when=lambda tag, vr, length: int(tag) > _LAST_HEADER_TAG,
-            specific_tags=_HEADER_TAGS,
-        )
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group > 2)
+    syntax = UID(_text(meta, _TRANSFER_SYNTAX))
+    if syntax == DeflatedExplicitVRLittleEndian:
+        # A deflate bomb would grow a thousandfold (PS3.5 A.5): the header is near the start
+        stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), _HEADER_BYTES))
+    return read_dataset(
+        stream,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=lambda tag, vr, length: int(tag) > _LAST_HEADER_TAG,
+        specific_tags=[Tag(tag) for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _LAST_HEADER_TAG)],
+    )
 
 
-def _count(value: object) -> int | None:
+def _text(dataset: Dataset, tag: int) -> str:
+    # The bytes as they came: pydicom's conversion would warn of odd values, and warnings are not thread-safe
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    return value.rstrip(b"\0 ").decode("ascii", "replace").strip() if isinstance(value, bytes) else ""
+
+
+def _count(text: str) -> int | None:
     try:
-        count = int(str(value))
+        count = int(text)
     except ValueError:
         return None
     return count if count > 0 else None

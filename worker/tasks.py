@@ -178,8 +178,10 @@ def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, *, next
 def deliver_one(place: Workplace, series_key: str, generation: int) -> None:
     """Deliver the results of a series if they still wait for it."""
     with logs.series(series_key[:8]):
+        if not place.settings.delivery.ae_title:
+            return
         row = _lease(place, series_key, generation, State.READ, State.STORED)
-        if row is None or not place.settings.delivery.ae_title:
+        if row is None:
             return
         with _heartbeat(place, row):
             try:
