@@ -7,6 +7,7 @@ import pytest
 
 from conformance.phantoms import Phantom, make
 from dicom_io.query import Level, find
+from dicom_io.scu import sendable, store
 from sgmri import readings
 from sgmri.findings import Finding
 from sgmri.geometry import iou
@@ -152,3 +153,17 @@ def test_a_listener_restarted_without_its_journal_indexes_the_spool(system: Syst
     system.start("listener", "worker-reading", "worker-delivery")
     system.wait(State.COMMITTED)
     assert instances(system, row.study_instance_uid) == 2
+
+
+@pytest.mark.parametrize("series", ["classic_mr_brain/ge_signa_fse_pd_ax", "knee/ge_mr750_mese_sag_te19"])
+def test_a_real_series_comes_back_as_a_report(system: System, series: str) -> None:
+    """A real GE brain (odd UIDs) and a real GE knee (Big Endian) travel the whole way over the network."""
+    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / series
+    if not folder.exists():
+        pytest.skip("the shared data are not here")
+    system.start_pacs()
+    system.start_all()
+    store(system.listener, [sendable(path) for path in sorted(folder.iterdir())])
+    row = system.wait(State.COMMITTED, State.FAILED, State.SKIPPED)
+    assert row.state is State.COMMITTED
+    assert "SR" in result_series(system, row.study_instance_uid)
