@@ -99,10 +99,11 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _IMAGES = (
     (MR_IMAGE, "MR Image Storage"),
     (ENHANCED_MR_IMAGE, "Enhanced MR Image Storage"),
-    (ENHANCED_MR_COLOR_IMAGE, "Enhanced MR Color Image Storage"),
 )
 _TRAVELLERS = (
-    # Objects that scanners and PACS send along with MR: kept in the spool, journalled as SKIPPED, never read.
+    # Colour is declined with a reason (COLOUR). The others are objects that scanners and PACS send along with MR:
+    # kept in the spool, journalled as SKIPPED, never read.
+    (ENHANCED_MR_COLOR_IMAGE, "Enhanced MR Color Image Storage"),
     ("1.2.840.10008.5.1.4.1.1.4.2", "MR Spectroscopy Storage"),
     ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image Storage"),
     ("1.2.840.10008.5.1.4.1.1.7.2", "Multi-frame Grayscale Byte Secondary Capture Image Storage"),
