@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -82,40 +82,10 @@ _BRAIN = OutlierRules(
     max_mirrored=0.4,
     thick_slices_mm=6.0,
 )
-# Tissues of a knee differ more than those of a brain, and an effusion is larger than a focus; with fat suppressed,
-# fluid is more than twice as bright as what lies around it
-_KNEE_FAT_SUPPRESSED = OutlierRules(
-    smoothing_mm=0.7,
-    background_mm=10.0,
-    min_sigma=4.0,
-    min_bright_contrast=1.4,
-    min_dark_contrast=0.6,
-    min_size_mm=2.5,
-    max_size_mm=45.0,
-    max_dark_size_mm=15.0,
-    min_fill=0.45,
-    min_solidity=0.35,
-    max_elongation=3.0,
-    min_isolation=0.9,
-    max_mirrored=1.0,
-    thick_slices_mm=6.0,
-)
-_KNEE = OutlierRules(
-    smoothing_mm=0.7,
-    background_mm=10.0,
-    min_sigma=4.0,
-    min_bright_contrast=0.6,
-    min_dark_contrast=0.6,
-    min_size_mm=2.5,
-    max_size_mm=32.0,
-    max_dark_size_mm=15.0,
-    min_fill=0.45,
-    min_solidity=0.35,
-    max_elongation=2.5,
-    min_isolation=0.9,
-    max_mirrored=1.0,
-    thick_slices_mm=6.0,
-)
+# Tissues of a knee differ more than those of a brain, and a knee has no mirrored half
+_KNEE = replace(_BRAIN, min_bright_contrast=0.6, min_dark_contrast=0.6, max_mirrored=1.0)
+# With fat suppressed, fluid is more than twice as bright as what lies around it, and an effusion is larger than a focus
+_KNEE_FAT_SUPPRESSED = replace(_KNEE, min_bright_contrast=1.4, max_size_mm=45.0, max_elongation=3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
