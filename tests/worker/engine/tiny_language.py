@@ -163,7 +163,7 @@ class TinyLanguage:
         """Return transformers' own greedy answer: tower, prefix and question anew."""
         inputs = self.inputs(volume, question)
         with torch.inference_mode():
-            generate: Callable[..., torch.Tensor] = self.peer.generate  # type: ignore[misc, assignment]  # mix-in's self
+            generate: Callable[..., torch.Tensor] = self.peer.generate  # type: ignore[misc, assignment, unused-ignore]  # mix-in's self
             out = generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
         new: list[int] = out[0, inputs["input_ids"].shape[1] :].tolist()
         ends = [place for place, token in enumerate(new) if token in self.language.end_ids]
