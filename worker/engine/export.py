@@ -129,10 +129,7 @@ class FrameTower(nn.Module):
         super().__init__()
         self.tower = tower
         convolution = tower.patch_embed.proj
-        weight = convolution.weight.detach()
-        if grey_fold:
-            weight = weight.double().sum(dim=(1, 2)).to(weight.dtype)
-        self.patch_weight = nn.Buffer(weight.flatten(1).contiguous())
+        self.patch_weight = nn.Buffer(patch_weight(tower, grey_fold=grey_fold).detach().contiguous())
         assert convolution.bias is not None
         self.patch_bias = nn.Buffer(convolution.bias.detach().clone())
         # The module's own; float32 whatever the tower's precision
@@ -150,8 +147,14 @@ class FrameTower(nn.Module):
         interp_indices, interp_weights, position_ids
             As in :class:`worker.engine.vision.GridInputs`.
         """
-        tower = self.tower
         hidden = linear(patches.to(self.patch_weight.dtype), self.patch_weight, self.patch_bias)
+        return self.from_patches(hidden, interp_indices, interp_weights, position_ids)
+
+    def from_patches(
+        self, hidden: Tensor, interp_indices: Tensor, interp_weights: Tensor, position_ids: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Go on from embedded patches, (frames, patches, hidden size): training embeds them with live weights."""
+        tower = self.tower
         learned = (tower.pos_embed(interp_indices) * interp_weights[:, :, None]).sum(1)
         hidden = hidden + learned.to(hidden.dtype)
         angles = (position_ids[..., None].float() * self.inv_freq).flatten(1)
@@ -167,6 +170,14 @@ class FrameTower(nn.Module):
                 merger = cast(Qwen3VLVisionPatchMerger, tower.deepstack_merger_list[levels.index(number)])
                 deepstack.append(_merge(merger, hidden))
         return _merge(tower.merger, hidden), *deepstack
+
+
+def patch_weight(tower: Qwen3VLVisionModel, *, grey_fold: bool) -> Tensor:
+    """Return the patch embedding as a matrix, (hidden size, values of a patch), with its gradient."""
+    weight = tower.patch_embed.proj.weight
+    if grey_fold:
+        weight = weight.double().sum(dim=(1, 2)).to(weight.dtype)
+    return weight.flatten(1)
 
 
 def _attend(attention: Qwen3VLVisionAttention, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from sgmri.errors import ConfigError, EngineError
 from sgmri.questions import Question, QuestionKind
+from worker.engine.profiles import PromptProfile
+from worker.engine.prompts import answer_keys
 
 Schema = Mapping[str, object]
 """A JSON schema, as far as llguidance reads it."""
@@ -29,13 +31,13 @@ class AnswerLimits:
     Parameters
     ----------
     frame_numbers
-        First and last frame (counted from 1) that a box may name.
+        First and last frame number (in the profile's counting) that a box may name.
     rows, columns
-        Size of a frame in pixels of the frames that the model sees.
+        Size of a frame in pixels, as the prompt names it.
     labels
         What a box may be called; empty where it may be called anything of up to 80 characters.
-    max_boxes
-        Most boxes of one answer.
+    min_boxes, max_boxes
+        Fewest boxes of a localisation, and most of any answer.
     max_count
         Highest number that a counting answer can say.
     max_characters
@@ -46,30 +48,35 @@ class AnswerLimits:
     rows: int
     columns: int
     labels: tuple[str, ...] = ()
+    min_boxes: int = 1
     max_boxes: int = 16
     max_count: int = 100
     max_characters: int = 400
 
 
-def answer_schema(question: Question, limits: AnswerLimits) -> Schema:
-    """Return the JSON schema of the answer to a question.
+def answer_schema(question: Question, profile: PromptProfile, limits: AnswerLimits) -> Schema:
+    """Return the JSON schema of the answer to a question: the profile's keys, in its order.
 
-    The answer is ``{"reasoning": ..., "answer": ...}``, and for localisation and captioning also
-    ``"bboxes": [{"frame": n, "label": ..., "bbox": [x, y, w, h]}]`` with 1-based frames and pixels. Whether x + w
-    stays inside the frame is no matter of a schema: the reader of the answer clips.
+    Localisation and captioning also have the list of boxes. Whether a box is empty, or its far edge inside the
+    frame, is no matter of a schema: the reader of the answer looks.
 
     Parameters
     ----------
     question
-        Its kind decides the answer; a classification chooses from its options.
+        Its kind decides the answer; a classification chooses among the letters of its options.
+    profile
+        What the weights write.
     limits
         Bounds of numbers and texts.
     """
-    fields: dict[str, Schema] = {"reasoning": _text(limits.max_characters), "answer": _answer(question, limits)}
+    keys = profile.answer_format
+    values = {keys.answer: _answer(question, limits), keys.reasoning: _text(limits.max_characters)}
+    fields: dict[str, Schema] = {key: values[key] for key in answer_keys(profile)}
     if question.kind in _BOXED:
-        # A localisation follows a positive detection: there is something to show
-        least = 1 if question.kind is QuestionKind.LOCALISATION else 0
-        fields["bboxes"] = {"type": "array", "items": _box(limits), "minItems": least, "maxItems": limits.max_boxes}
+        # A caption may show nothing
+        least = limits.min_boxes if question.kind is QuestionKind.LOCALISATION else 0
+        boxes = {"type": "array", "items": _box(profile, limits), "minItems": least, "maxItems": limits.max_boxes}
+        fields[keys.boxes] = boxes
     return _object(fields)
 
 
@@ -79,24 +86,22 @@ def _answer(question: Question, limits: AnswerLimits) -> Schema:
     if question.kind is QuestionKind.COUNTING:
         return _integer(0, limits.max_count)
     if question.kind is QuestionKind.CLASSIFICATION:
-        return {"enum": list(question.options)}
+        letter = rf"\([A-{chr(ord('A') + len(question.options) - 1)}]\)"
+        return {"type": "string", "pattern": f"^{letter}(, {letter}){{0,{len(question.options) - 1}}}$"}
     return _text(limits.max_characters)
 
 
-def _box(limits: AnswerLimits) -> Schema:
-    """Return the schema of one box: x, y inside the frame, width and height at least one pixel."""
-    sides = (
-        _integer(0, limits.columns - 1),
-        _integer(0, limits.rows - 1),
-        _integer(1, limits.columns),
-        _integer(1, limits.rows),
-    )
+def _box(profile: PromptProfile, limits: AnswerLimits) -> Schema:
+    """Return the schema of one box: the near corner inside the frame, the other numbers at least one unit."""
+    space, keys = profile.coordinates, profile.answer_format
+    width, height = (1000, 1000) if space.is_relative else (limits.columns, limits.rows)
+    sides = (_integer(0, width - 1), _integer(0, height - 1), _integer(1, width), _integer(1, height))
     first, last = limits.frame_numbers
     return _object(
         {
-            "frame": _integer(first, last),
-            "label": {"enum": list(limits.labels)} if limits.labels else _text(80),
-            "bbox": {"type": "array", "prefixItems": list(sides), "items": False, "minItems": 4, "maxItems": 4},
+            keys.frame: _integer(first, last),
+            keys.label: {"enum": list(limits.labels)} if limits.labels else _text(80),
+            keys.box: {"type": "array", "prefixItems": list(sides), "items": False, "minItems": 4, "maxItems": 4},
         }
     )
 

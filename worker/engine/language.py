@@ -2,7 +2,8 @@
 
 The prefix (system turn and frames) is computed once and kept as keys and values (:class:`PrefixSession`). Questions
 follow it in one sequence of batch 1; a block mask lets each see the prefix and itself only, and its positions go on
-from the end of the prefix. In float32 the answers are those of a separate run for each question, token for token.
+from the end of the prefix. Frames shown alone are several prefixes with one start, kept and asked in the same way. In
+float32 the answers are those of a separate run for each question, token for token.
 Nothing is kept on the torch modules, so that readings in one process cannot mix.
 """
 
@@ -13,17 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache, Qwen3VLForConditionalGeneration
-from transformers.cache_utils import DynamicLayer
+from transformers import Qwen3VLForConditionalGeneration
 
-from sgmri.errors import ConfigError, EngineError, EngineUnavailable
+from sgmri.errors import EngineError, EngineUnavailable
 from sgmri.interfaces import ReadingControl
 from worker.engine.checkpoint import DTYPES, DType, load_checkpoint, memory_guard
+from worker.engine.decoder import Decoder
 from worker.engine.grammar import Matcher, allowed_tokens
-from worker.engine.packing import Decoding, PrefixSession, Row, Workspace
+from worker.engine.packing import SHARED, Decoding, PrefixSession, Row, Workspace, group_owner
 from worker.engine.positions import Grid, mrope_positions
+from worker.engine.static import StaticSteps, capacity_for
 
 _log = logging.getLogger(__name__)
+_TOKENS_A_PASS = 32_768
+"""Frames that are shown alone are read so many tokens at a time; bounds the memory of the layers."""
 
 
 class LanguageModel:
@@ -36,6 +40,8 @@ class LanguageModel:
     kv_limit_bytes
         Most memory for the keys and values of one call, session included; None for no limit. A run that needs more
         answers its questions in several groups.
+    static
+        Whether decoding steps have a fixed shape (:mod:`worker.engine.static`); None: on a GPU.
 
     Raises
     ------
@@ -43,28 +49,30 @@ class LanguageModel:
         If the model's attention cannot take a block mask.
     """
 
-    def __init__(self, model: Qwen3VLForConditionalGeneration, *, kv_limit_bytes: int | None = None) -> None:
-        config = model.config
-        attention = config.get_text_config()._attn_implementation
-        if attention != "sdpa":
-            raise ConfigError(
-                f"expected attention 'sdpa', found {attention!r}: only sdpa takes the boolean block mask; load the "
-                "model with attn_implementation='sdpa'"
-            )
-        self._decoder = model.model.language_model
-        self._head = model.lm_head
-        self._merge = int(model.model.visual.spatial_merge_size)
-        self._visual_ids = frozenset({int(config.image_token_id), int(config.video_token_id)})
-        ends = model.generation_config.eos_token_id if model.generation_config else None
-        self.end_ids = frozenset([ends] if isinstance(ends, int) else ends or [])
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        *,
+        kv_limit_bytes: int | None = None,
+        static: bool | None = None,
+    ) -> None:
+        self.decoder = Decoder(model)
+        self.end_ids = self.decoder.end_ids
         """The tokens that end an answer."""
-        self.vocabulary = int(self._head.weight.shape[0])
+        self.vocabulary = self.decoder.vocabulary
         """Width of the logits."""
         self._kv_limit_bytes = kv_limit_bytes
+        self._static = static
 
     @classmethod
     def load(
-        cls, directory: Path, *, device: str = "cpu", dtype: DType = "float32", kv_limit_bytes: int | None = None
+        cls,
+        directory: Path,
+        *,
+        device: str = "cpu",
+        dtype: DType = "float32",
+        kv_limit_bytes: int | None = None,
+        static: bool | None = None,
     ) -> "LanguageModel":
         """Load from a directory: local safetensors only, no code from the checkpoint.
 
@@ -78,17 +86,10 @@ class LanguageModel:
         with memory_guard():
             model = load_checkpoint(directory, DTYPES[dtype])
             model.train(False).requires_grad_(False)
-            language = cls(model, kv_limit_bytes=kv_limit_bytes)
+            language = cls(model, kv_limit_bytes=kv_limit_bytes, static=static)
             del model  # before the move: the vision tower never reaches the device
-            language._decoder.to(device)
-            language._head.to(device)
+            language.decoder.to(device)
         return language
-
-    @property
-    def _weight(self) -> torch.Tensor:
-        """The embedding table: its device and dtype are the model's."""
-        weight: torch.Tensor = self._decoder.embed_tokens.weight
-        return weight
 
     def open(
         self,
@@ -118,42 +119,61 @@ class LanguageModel:
         EngineUnavailable
             If memory ran out.
         """
-        positions, following = mrope_positions(token_ids, grids, merge=self._merge, visual_ids=self._visual_ids)
-        is_visual = np.isin(token_ids, list(self._visual_ids))
-        width = self._weight.shape[1]
-        for features in (embeds, *deepstack):
-            if features.shape[-1] != width or features.numel() != width * is_visual.sum():
-                raise EngineError(
-                    f"expected features for {is_visual.sum()} placeholders of width {width}, "
-                    f"found {tuple(features.shape)}; check that tower and language model belong together"
-                )
+        decoder = self.decoder
+        positions, following = mrope_positions(token_ids, grids, merge=decoder.merge, visual_ids=decoder.visual_ids)
+        decoder.check_features(int(decoder.is_visual(token_ids).sum()), (embeds, *deepstack))
         self._check_limit(len(token_ids))
-        device, dtype = self._weight.device, self._weight.dtype
         with memory_guard(), torch.inference_mode():
-            visual = torch.from_numpy(is_visual).to(device)[None]
-            inputs = self._decoder.embed_tokens(torch.from_numpy(token_ids).to(device)[None])
-            inputs[visual] = embeds.reshape(-1, width).to(device, dtype)
-            cache = DynamicCache()
-            self._decoder(
-                inputs_embeds=inputs,
-                position_ids=torch.from_numpy(positions).to(device)[:, None],
-                visual_pos_masks=visual,
-                deepstack_visual_embeds=[each.reshape(-1, width).to(device, dtype) for each in deepstack],
-                past_key_values=cache,
+            keys, values = decoder.read(token_ids, positions, embeds[None], [each[None] for each in deepstack])
+            owners = torch.full((len(token_ids),), SHARED, dtype=torch.int32, device=decoder.weight.device)
+        return _opened(keys, values, owners, following)
+
+    def open_alone(
+        self, token_ids: NDArray[np.int64], *, embeds: torch.Tensor, deepstack: Sequence[torch.Tensor], grid: Grid
+    ) -> PrefixSession:
+        """Read several frames, each as if it were shown alone: one block a frame behind one shared start.
+
+        Parameters
+        ----------
+        token_ids
+            int64 (tokens,): the prompt of one frame; the same for all of them.
+        embeds, deepstack, grid
+            As for :meth:`open`, of the frames that are shown.
+
+        Raises
+        ------
+        EngineError, EngineUnavailable
+            As :meth:`open`.
+        """
+        decoder = self.decoder
+        positions, following = mrope_positions(token_ids, [grid], merge=decoder.merge, visual_ids=decoder.visual_ids)
+        is_visual = decoder.is_visual(token_ids)
+        count, shared = len(embeds), int(np.argmax(is_visual))
+        decoder.check_features(count * int(is_visual.sum()), (embeds, *deepstack))
+        own = len(token_ids) - shared
+        self._check_limit(shared + count * own)
+        parts = []
+        with memory_guard(), torch.inference_mode():
+            step = max(1, _TOKENS_A_PASS // len(token_ids))
+            for some in (slice(start, start + step) for start in range(0, count, step)):
+                parts.append(decoder.read(token_ids, positions, embeds[some], [each[some] for each in deepstack]))
+            keys, values = (
+                [_side_by_side(blocks, shared) for blocks in zip(*layers, strict=True)]
+                for layers in zip(*parts, strict=True)
             )
-        layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
-        session = PrefixSession(
-            keys=tuple(layer.keys for layer in layers if layer.keys is not None),
-            values=tuple(layer.values for layer in layers if layer.values is not None),
-            next_position=following,
-        )
-        _log.debug("prefix of %d tokens, %d bytes of keys and values", session.length, session.bytes)
-        return session
+            owners = torch.full((shared + count * own,), SHARED, dtype=torch.int32, device=decoder.weight.device)
+            owners[shared:] = group_owner(0) - torch.arange(count, device=owners.device).repeat_interleave(own).int()
+        return _opened(keys, values, owners, following, groups=count)
 
     def score(
-        self, session: PrefixSession, questions: Sequence[Sequence[int]], choices: Sequence[int]
+        self,
+        session: PrefixSession,
+        questions: Sequence[Sequence[int]],
+        choices: Sequence[int],
+        *,
+        groups: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
-        """Return the logits of a few choices as the next token of every question, in one forward pass.
+        """Return the log-probabilities of a few choices as the next token of every question, in one forward pass.
 
         (In more than one where the limit of memory asks for it.)
 
@@ -165,17 +185,20 @@ class LanguageModel:
             Token ids of each question, up to the place where the choice stands.
         choices
             Token ids, such as those of "Yes" and "No".
+        groups
+            The frame (its place among those of :meth:`open_alone`) that each question is about; None for a session
+            of :meth:`open`.
 
         Returns
         -------
         float32 (questions, choices)
         """
-        rows = [self._row(session, ids, 0, None, owner) for owner, ids in enumerate(questions)]
+        rows = self._rows(session, questions, 0, None, groups)
         scores = [np.empty((0, len(choices)), np.float32)]
         with memory_guard(), torch.inference_mode():
             for group in self._groups(session, rows):
                 logits = self._pass(Workspace(session, self._capacity(session, group)), group)
-                scores.append(logits[:, list(choices)].cpu().numpy())
+                scores.append(logits.log_softmax(dim=1)[:, list(choices)].cpu().numpy())
         return np.concatenate(scores)
 
     def run(
@@ -185,6 +208,7 @@ class LanguageModel:
         *,
         max_new_tokens: int,
         matchers: Sequence[Matcher | None] | None = None,
+        groups: Sequence[int] | None = None,
         control: ReadingControl | None = None,
     ) -> Decoding:
         """Answer all questions together, always taking the likeliest token (of those that the grammar allows).
@@ -199,6 +223,8 @@ class LanguageModel:
             Most tokens of one answer, forced ones included.
         matchers
             A fresh one for each question, or None where its answer is free.
+        groups
+            As for :meth:`score`.
         control
             Looked at before every forward pass; ``progress`` gets (answers finished, questions of this run).
 
@@ -214,10 +240,7 @@ class LanguageModel:
                 f"expected a matcher for each of {len(questions)} questions and room for a token, found "
                 f"{len(matchers)} and {max_new_tokens}"
             )
-        rows = [
-            self._row(session, ids, max_new_tokens, matcher, owner)
-            for owner, (ids, matcher) in enumerate(zip(questions, matchers, strict=True))
-        ]
+        rows = self._rows(session, questions, max_new_tokens, matchers, groups)
         passes = working_bytes = 0
         with memory_guard(), torch.inference_mode():
             for group in self._groups(session, rows):
@@ -232,9 +255,10 @@ class LanguageModel:
         if not _may_go_on(control):
             return 0, 0
         workspace = Workspace(session, self._capacity(session, group))
+        steps = StaticSteps(workspace, self.decoder.logits) if self._is_static else None
         active, passes = [row for row in group if row.ending is None], 0
         while active and _may_go_on(control):
-            logits = self._pass(workspace, active)
+            logits = self._pass(workspace, active, steps)
             passes += 1
             allowed = _allowed(active, self.vocabulary)
             if allowed is not None:
@@ -247,29 +271,66 @@ class LanguageModel:
             active = going_on
         return passes, workspace.bytes
 
-    def _pass(self, workspace: Workspace, rows: Sequence[Row]) -> torch.Tensor:
+    def _pass(self, workspace: Workspace, rows: Sequence[Row], steps: StaticSteps | None = None) -> torch.Tensor:
         """Feed what is pending of every row as one sequence; return float32 (rows, vocabulary) behind each."""
-        device = self._weight.device
+        device = self.decoder.weight.device
         counts = [len(row.pending) for row in rows]
-        ids = torch.tensor([token for row in rows for token in row.pending], device=device)
+        ids = [token for row in rows for token in row.pending]
         places = [row.position + step for row in rows for step in range(len(row.pending))]
-        owners = [row.owner for row in rows for _ in row.pending]
-        mask = workspace.mask(torch.tensor(owners, dtype=torch.int32, device=device))
-        hidden = self._decoder(
-            inputs_embeds=self._decoder.embed_tokens(ids[None]),
-            position_ids=torch.tensor(places, device=device).expand(3, 1, -1),
-            attention_mask=mask,
-            past_key_values=workspace,
-        ).last_hidden_state
-        workspace.length += len(ids)
+        owners, groups = (
+            torch.tensor(
+                [value for row, value in zip(rows, values, strict=True) for _ in row.pending],
+                dtype=torch.int32,
+                device=device,
+            )
+            for values in ([row.owner for row in rows], [row.group for row in rows])
+        )
+        last = torch.tensor(counts, device=device).cumsum(0) - 1
+        if steps is not None and steps.fits(len(ids)):
+            logits = steps.run(ids, places, owners, groups)[last]
+        else:
+            mask = workspace.claim(owners, groups)
+            positions = torch.tensor(places, device=device).expand(3, 1, -1)
+            logits = self.decoder.logits(torch.tensor(ids, device=device)[None], positions, mask, workspace, last)
         for row in rows:
             row.position += len(row.pending)
             row.pending = []
-        last = torch.tensor(counts, device=device).cumsum(0) - 1
-        logits: torch.Tensor = self._head(hidden[0, last]).float()
         return logits
 
-    def _row(self, session: PrefixSession, ids: Sequence[int], room: int, matcher: Matcher | None, owner: int) -> Row:
+    @property
+    def _is_static(self) -> bool:
+        return self.decoder.weight.is_cuda if self._static is None else self._static
+
+    def _rows(
+        self,
+        session: PrefixSession,
+        questions: Sequence[Sequence[int]],
+        room: int,
+        matchers: Sequence[Matcher | None] | None,
+        groups: Sequence[int] | None,
+    ) -> list[Row]:
+        blocks = list(groups) if groups is not None else [-1] * len(questions)
+        allowed = range(session.groups) if session.groups else (-1,)
+        if len(blocks) != len(questions) or any(block not in allowed for block in blocks):
+            raise EngineError(
+                f"expected the block (of {session.groups}) that each of {len(questions)} questions is about, found "
+                f"{len(blocks)} others"
+            )
+        return [
+            self._row(session, ids, room, matcher, (owner, group_owner(block) if block >= 0 else SHARED))
+            for owner, (ids, matcher, block) in enumerate(
+                zip(questions, matchers or [None] * len(questions), blocks, strict=True)
+            )
+        ]
+
+    def _row(
+        self,
+        session: PrefixSession,
+        ids: Sequence[int],
+        room: int,
+        matcher: Matcher | None,
+        owner: tuple[int, int],
+    ) -> Row:
         if not len(ids):
             raise EngineError("expected at least one token a question, found an empty question")
         if matcher is not None and matcher.vocabulary != self.vocabulary:
@@ -278,25 +339,23 @@ class LanguageModel:
                 "vocabulary of this model"
             )
         row = Row(
-            owner=owner, pending=[int(i) for i in ids], position=session.next_position, room=room, matcher=matcher
+            owner=owner[0],
+            group=owner[1],
+            pending=[int(i) for i in ids],
+            position=session.next_position,
+            room=room,
+            matcher=matcher,
         )
         row.force()
         return row
 
-    @staticmethod
-    def _capacity(session: PrefixSession, rows: Sequence[Row]) -> int:
+    def _capacity(self, session: PrefixSession, rows: Sequence[Row]) -> int:
         """Columns that the rows can come to need, prefix included."""
-        return session.length + sum(len(row.pending) + row.room for row in rows)
-
-    @property
-    def _token_bytes(self) -> int:
-        """Memory of the keys and values of one token."""
-        config = self._decoder.config
-        width = int(config.num_hidden_layers * config.num_key_value_heads * config.head_dim)
-        return 2 * width * self._weight.element_size()
+        columns = session.length + sum(len(row.pending) + row.room for row in rows)
+        return capacity_for(columns) if self._is_static else columns
 
     def _check_limit(self, tokens: int) -> None:
-        needed = tokens * self._token_bytes
+        needed = tokens * self.decoder.token_bytes
         if self._kv_limit_bytes is not None and needed > self._kv_limit_bytes:
             raise EngineError(
                 f"expected keys and values of at most {self._kv_limit_bytes} bytes, found a need of {needed}: read "
@@ -316,7 +375,7 @@ class LanguageModel:
             yield group
 
     def _fits(self, session: PrefixSession, rows: Sequence[Row]) -> bool:
-        needed = (session.length + self._capacity(session, rows)) * self._token_bytes
+        needed = (session.length + self._capacity(session, rows)) * self.decoder.token_bytes
         return self._kv_limit_bytes is None or needed <= self._kv_limit_bytes
 
 
@@ -338,3 +397,24 @@ def _allowed(rows: Sequence[Row], vocabulary: int) -> NDArray[np.bool_] | None:
     if all(row.matcher is None for row in rows):
         return None
     return allowed_tokens([row.matcher for row in rows], vocabulary)
+
+
+def _opened(
+    keys: Sequence[torch.Tensor],
+    values: Sequence[torch.Tensor],
+    owners: torch.Tensor,
+    following: int,
+    groups: int = 0,
+) -> PrefixSession:
+    session = PrefixSession(
+        keys=tuple(keys), values=tuple(values), owners=owners, next_position=following, groups=groups
+    )
+    _log.debug("prefix of %d tokens, %d bytes of keys and values", session.length, session.bytes)
+    return session
+
+
+def _side_by_side(blocks: Sequence[torch.Tensor], shared: int) -> torch.Tensor:
+    """Put the blocks of several frames, (frames, heads, tokens, size), behind their common start, kept once."""
+    start = blocks[0][:1, :, :shared]
+    own = [block[:, :, shared:].transpose(0, 1).flatten(1, 2)[None] for block in blocks]
+    return torch.cat([start, *own], dim=2)

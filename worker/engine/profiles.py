@@ -134,6 +134,14 @@ class TaskLines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrameTexts:
+    """What is asked about one frame that is shown alone; each may use ``{finding}``."""
+
+    detection: str
+    localisation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptProfile:
     """Everything about prompts and answers that depends on the weights.
 
@@ -158,6 +166,8 @@ class PromptProfile:
         ``{rows}`` and ``{contract}``.
     task_lines, closing
         What stands after the question, and after that.
+    frame_texts
+        How a finding is asked for on a single frame.
 
     Raises
     ------
@@ -176,6 +186,7 @@ class PromptProfile:
     system: str
     task_lines: TaskLines
     closing: str
+    frame_texts: FrameTexts
 
     def __post_init__(self) -> None:
         if self.frame_base not in (0, 1):
@@ -190,6 +201,8 @@ class PromptProfile:
         _check_template(
             "system", self.system, {"role", "count", "first", "last", "series", "columns", "rows", "contract"}
         )
+        for name, text in asdict(self.frame_texts).items():
+            _check_template(f"frame_texts.{name}", text, {"finding"})
         for text in (self.name, self.closing, *asdict(self.task_lines).values()):
             _check_text("text", text)
 
@@ -274,6 +287,9 @@ _TASK_LINES = TaskLines(
     captioning="Answer in two or three sentences.",
 )
 _CLOSING = "Respond ONLY with the JSON object."
+_FRAME_TEXTS = FrameTexts(
+    detection="Is there evidence of {finding} in this MRI image?", localisation="Where is the {finding} located?"
+)
 _NATIVE = PixelBudget(min_pixels=65_536, max_pixels=451_584)
 
 _SFT_FAST = PromptProfile(
@@ -288,6 +304,7 @@ _SFT_FAST = PromptProfile(
     system=_SYSTEM,
     task_lines=_TASK_LINES,
     closing=_CLOSING,
+    frame_texts=_FRAME_TEXTS,
 )
 
 

@@ -116,21 +116,41 @@ def contract(profile: PromptProfile) -> str:
         f"{json.dumps(keys.boxes)}: [{{{json.dumps(keys.frame)}: frame number, "
         f'{json.dumps(keys.label)}: "...", {json.dumps(keys.box)}: {shape}}}]'
     )
-    words = [f'{json.dumps(key)}: "..."' for key in _order(profile)]
+    words = [f'{json.dumps(key)}: "..."' for key in answer_keys(profile)]
     return f"Answer with one JSON object: {{{', '.join(words)}, {box}}}. Boxes are {shape} {units}; no other form."
 
 
-def _order(profile: PromptProfile) -> tuple[str, str]:
+def answer_keys(profile: PromptProfile) -> tuple[str, str]:
+    """Return the keys of answer and reasoning in the order in which they are written."""
     keys = profile.answer_format
     return (keys.answer, keys.reasoning) if profile.answer_first else (keys.reasoning, keys.answer)
 
 
 def answer_start(profile: PromptProfile) -> str:
     """Return the characters that every answer of a profile starts with, up to the first value's opening quote."""
-    return f'{{{json.dumps(_order(profile)[0])}: "'
+    return f'{{{json.dumps(answer_keys(profile)[0])}: "'
 
 
-def question_text(question: Question, profile: PromptProfile, frame_index: int | None = None) -> str:
+def about_one_frame(kind: QuestionKind, labels: tuple[str, ...], profile: PromptProfile) -> Question:
+    """Return the question whether, or where, one of some labels is seen on a single frame.
+
+    Parameters
+    ----------
+    kind
+        Detection or localisation.
+    labels
+        What is asked for; at least one.
+    profile
+        Has the words.
+    """
+    texts = profile.frame_texts
+    template = texts.detection if kind is QuestionKind.DETECTION else texts.localisation
+    return Question(
+        question_id=f"frame.{kind}", kind=kind, text=template.format(finding=" or ".join(labels)), labels=labels
+    )
+
+
+def question_text(question: Question, profile: PromptProfile, *, known: str = "") -> str:
     """Return what is asked, to follow the prefix.
 
     Parameters
@@ -139,8 +159,8 @@ def question_text(question: Question, profile: PromptProfile, frame_index: int |
         The question; its text may not hold special tokens.
     profile
         What the weights were trained on.
-    frame_index
-        The one frame (from 0) that the question is about; None for the whole volume.
+    known
+        What has been found so far, as a line of its own; empty where the question does not build on it.
 
     Raises
     ------
@@ -149,9 +169,7 @@ def question_text(question: Question, profile: PromptProfile, frame_index: int |
     """
     lines = [f"Question: {question.text}"]
     lines += [f"({chr(ord('A') + place)}) {option}" for place, option in enumerate(question.options)]
-    if frame_index is not None:
-        number = frame_index + profile.frame_base
-        lines.append(f"Judge Frame {number} only; every box is on Frame {number}.")
+    lines.append(known)
     lines.append(_task_line(question.kind, profile))
     if question.kind is QuestionKind.LOCALISATION and question.labels:
         lines.append(f"Label boxes with: {'; '.join(question.labels)}.")

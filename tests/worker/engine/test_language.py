@@ -17,6 +17,7 @@ from worker.engine.checkpoint import memory_guard
 from worker.engine.grammar import AnswerLimits, Grammars, answer_schema
 from worker.engine.language import LanguageModel
 from worker.engine.packing import Ending, PrefixSession
+from worker.engine.profiles import PROFILES
 
 _NEW = 20
 
@@ -162,7 +163,7 @@ def test_score_is_the_naive_next_token_in_one_pass(
     """The scores of all questions come from one forward pass and equal transformers' logits for each alone."""
     choices = tuple(tiny.encode(word)[0] for word in ("Yes", "No"))
     passes: list[int] = []
-    hook = tiny.language._decoder.register_forward_hook(lambda *_: passes.append(1))
+    hook = tiny.language.decoder.inner.register_forward_hook(lambda *_: passes.append(1))
     try:
         scores = tiny.language.score(session, questions, choices)
     finally:
@@ -172,7 +173,8 @@ def test_score_is_the_naive_next_token_in_one_pass(
     assert scores.dtype == np.float32
     with torch.inference_mode():
         naive = [
-            tiny.peer(**tiny.inputs(volume, question)).logits[0, -1, list(choices)].numpy() for question in questions
+            tiny.peer(**tiny.inputs(volume, question)).logits[0, -1].log_softmax(0)[list(choices)].numpy()
+            for question in questions
         ]
     np.testing.assert_allclose(scores, np.stack(naive), rtol=1e-4, atol=1e-4)
     assert np.std(scores) > 0.1
@@ -246,7 +248,7 @@ def test_grammar_makes_every_answer_parse_and_skips_forced_tokens(
         session,
         questions,
         max_new_tokens=400,
-        matchers=[grammars.matcher(answer_schema(question, limits)) for question in asked],
+        matchers=[grammars.matcher(answer_schema(question, PROFILES["sgmri-vqa-sft"], limits)) for question in asked],
         control=ReadingControl(progress=lambda done, known: progress.append((done, known))),
     )
     for question, answer in zip(asked, decoding.answers, strict=True):
@@ -266,7 +268,7 @@ def test_grammar_and_free_answers_share_a_run(
 ) -> None:
     """A question without a grammar is answered beside one that has it as if it were alone."""
     limits = AnswerLimits(frame_numbers=(1, 3), rows=64, columns=96, max_characters=12)
-    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), limits)
+    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits)
     matcher = _grammars(tiny).matcher(schema)
     mixed = tiny.language.run(session, questions[:2], max_new_tokens=_NEW, matchers=[matcher, None])
     assert list(mixed.answers[1].token_ids) == _answers(tiny, session, [questions[1]])[0]
@@ -277,7 +279,7 @@ def test_forced_tokens_stop_at_the_limit(
 ) -> None:
     """An answer whose start is forced beyond the limit is cut there and says so."""
     limits = AnswerLimits(frame_numbers=(1, 3), rows=64, columns=96)
-    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), limits)
+    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits)
     run = tiny.language.run(session, questions[:1], max_new_tokens=3, matchers=[_grammars(tiny).matcher(schema)])
     assert run.answers[0].ending is Ending.LENGTH
     assert len(run.answers[0].token_ids) == run.answers[0].forced == 3
@@ -286,7 +288,7 @@ def test_forced_tokens_stop_at_the_limit(
 
 def test_features_that_do_not_fit_are_refused(tiny: TinyLanguage, volume: TinyVolume) -> None:
     """Features of another width or number are an error, not a wrong reading."""
-    count = int(np.isin(volume.prefix, list(tiny.language._visual_ids)).sum())
+    count = int(np.isin(volume.prefix, list(tiny.language.decoder.visual_ids)).sum())
     good, narrow, few = torch.zeros(1, count, 64), torch.zeros(1, count, 32), torch.zeros(1, count - 1, 64)
     for embeds, deepstack in ((narrow, [good]), (few, [good]), (good, [few])):
         with pytest.raises(EngineError, match="features"):
