@@ -38,6 +38,8 @@ class Unanswered(StrEnum):
     UNPARSABLE = "the engine's output was no valid answer"
     CONTRADICTION = "the engine contradicted itself"
     LOW_QUALITY = "image quality too low"
+    UNFAMILIAR = "the images are not of the kind that the engine was made for"
+    CONTROL_FAILED = "the engine affirmed what cannot be there"
     DEADLINE = "the time limit was reached"
 
 

@@ -72,7 +72,8 @@ def head(canvas: Canvas) -> Body:
     canvas.pair((42, -8, -2), (2.2, 17, 11), fluid, turn_deg=-8)
     spaces = _ventricles(canvas, fluid)
     _decoys_in_the_head(canvas, white, brain, spaces)
-    tissue = ramp(below - 3.0) * (1 - spaces) * (1 - (sulci + midline).clamp(0, 1))
+    falx = midline * ramp(3.5 - x.abs())
+    tissue = ramp(below - 3.0) * (1 - spaces) * (1 - (sulci + falx).clamp(0, 1))
     return Body(image=canvas.image, tissue=tissue, depth_mm=depth, reference=white)
 
 

@@ -76,6 +76,24 @@ class Grid:
         )
         return x, y, z
 
+    def axes_at(self, volume: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x, y and z of some frames of some volumes, each float32 (volumes, frames, rows, columns).
+
+        Parameters
+        ----------
+        volume, frames
+            int64 (volumes,), int64 (volumes, frames).
+        """
+        row, column = (
+            torch.arange(length, device=self.device, dtype=torch.float32) for length in (self.rows, self.columns)
+        )
+        x, y, z = (
+            (m[:, 0, None] * frames + m[:, 3, None])[:, :, None, None]
+            + (m[:, 1, None, None] * row[:, None] + m[:, 2, None, None] * column)[:, None]
+            for m in self.affine[volume].unbind(1)
+        )
+        return x, y, z
+
 
 class Dice:
     """Random numbers of a batch, one generator for everything, on the batch's device.

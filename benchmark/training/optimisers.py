@@ -6,9 +6,6 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-SLOW = 0.25
-"""Part of the rate at which the tower's blocks go on learning in the second stage."""
-
 
 class Optimisers:
     """Muon (Jordan 2024) for matrices between layers, AdamW for embeddings, vectors and the patch embedding.
@@ -19,11 +16,13 @@ class Optimisers:
         Name -> parameter.
     rate
         Highest rate of Muon's, scaled to AdamW's size of step; AdamW's own is six tenths of it.
-    slow
-        Starts of names that learn at :data:`SLOW` of the rate.
+    slow, share
+        Starts of names that learn at this share of the rate.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], rate: float, slow: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], rate: float, *, slow: tuple[str, ...] = (), share: float = 1.0
+    ) -> None:
         self._rate = rate
         groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
@@ -32,7 +31,7 @@ class Optimisers:
             groups.setdefault(key, []).append(parameter)
         muon, adam = [], []
         for (is_matrix, is_slow, decays), members in groups.items():
-            group = {"params": members, "share": SLOW if is_slow else 1.0}
+            group = {"params": members, "share": share if is_slow else 1.0, "slow": is_slow}
             if is_matrix:
                 muon.append(group)
             else:
@@ -61,7 +60,7 @@ class Optimisers:
         shape = part / 0.03 if part < 0.03 else 0.01 + 0.99 * (1 + math.cos(math.pi * (part - 0.03) / 0.97)) / 2
         for optimiser, own in self._all:
             for group in optimiser.param_groups:
-                share = group["share"] if thawed or group["share"] == 1.0 else 0.0
+                share = 0.0 if group["slow"] and not thawed else group["share"]
                 group["lr"] = self._rate * own * shape * share
 
     def step(self, loss: torch.Tensor) -> None:

@@ -3,14 +3,14 @@
     python -m benchmark.training.train --out DIR [--device cuda] [--minutes N] [--seed N] [--backgrounds FILE]
 
 The schedule follows the clock: of the time given, two fifths go to seeing and three to speaking, of which the last
-part with the tower learning again, slowly. The log (one JSON object a line) and the checkpoint are written to
+part with the tower learning again. The log (one JSON object a line) and the checkpoint are written to
 DIR; :mod:`benchmark.training.seal` makes a bundle of it.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from benchmark.training import backgrounds, model, vocabulary
 from benchmark.training.examples import LABELS, Composer
 from benchmark.training.grids import draw_shape
-from benchmark.training.losses import NARROW, cell_targets, sight_loss, speech_loss
+from benchmark.training.losses import NARROW, SpeechLoss, cell_targets, sight_loss, speech_loss
 from benchmark.training.optimisers import Optimisers
 from benchmark.training.phantoms import Batch, Maker
 from benchmark.training.scanner import window
@@ -50,8 +50,10 @@ class Schedule:
         Part of the second stage after which the tower learns again.
     rate
         Highest learning rate.
-    frames_a_step
-        Frames of a batch of volumes.
+    slow
+        Part of the rate at which the tower learns in the second stage.
+    frames_a_step, volumes_a_step
+        Frames of a batch of volumes, and how many of these are asked about as a whole.
     reuse
         How often the same painted volumes are shown, each time windowed and turned anew.
     """
@@ -60,8 +62,10 @@ class Schedule:
     seeing: float = 0.42
     thaw: float = 0.6
     rate: float = 2e-3
+    slow: float = 0.25
     frames_a_step: int = 480
-    reuse: int = 2
+    volumes_a_step: int = 8
+    reuse: int = 4
 
 
 _DEFAULT = Schedule(seconds=0.0)
@@ -168,13 +172,22 @@ def _sight(
     rng, frames = school.maker.rng, batch.shape.frames
     picks = [(v, f) for v in range(len(grey)) for f in picked_frames(batch, v, max(2, round(frames * 0.6)), rng)]
     volumes, indices = (list(part) for part in zip(*picks, strict=True))
+    with _autocast(school.device):
+        features = school.tower.see(grey[volumes, indices])
+    return _read_off(school, batch, picks, features, spread)
+
+
+def _read_off(
+    school: School, batch: Batch, picks: Sequence[tuple[int, int]], features: tuple[Tensor, ...], spread: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of the auxiliary head on the features of some (volume, frame)."""
     targets = cell_targets(
         [(batch.truth[v], f) for v, f in picks], batch.shape.rows, batch.shape.columns, batch.unknown, school.device
     )
     with _autocast(school.device):
-        features = torch.cat(school.tower.see(grey[volumes, indices]), dim=-1)
-        labels = school.head.presence(features)
-        edges = school.head.edges(features[targets.cells[:, 0], targets.cells[:, 1]], numbers_of(school.student))
+        tokens = torch.cat(features, dim=-1)
+        labels = school.head.presence(tokens)
+        edges = school.head.edges(tokens[targets.cells[:, 0], targets.cells[:, 1]], numbers_of(school.student))
     presence, edge = sight_loss(labels, edges, targets, spread)
     with torch.no_grad():
         said = edges.float().argmax(dim=-1)
@@ -191,15 +204,15 @@ def _sight(
     return presence + 0.5 * edge, figures
 
 
-def learn_to_speak(school: School, frames_a_volume: int = 3) -> nn.Module:
+def learn_to_speak(school: School) -> nn.Module:
     """Second stage: the language model on the tower's features; return the averaged weights."""
     schedule, begun = school.schedule, school.elapsed()
     until = schedule.seconds
     named = {**_named(school.student, "model"), **_named(school.head, "head")}
     blocks = [named[name] for name in named if name.startswith(_BLOCKS)]
-    optimisers = Optimisers(named, schedule.rate, slow=_BLOCKS)
+    optimisers = Optimisers(named, schedule.rate, slow=_BLOCKS, share=schedule.slow)
     average = torch.optim.swa_utils.AveragedModel(
-        school.student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+        school.student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     )
     for step, (batch, grey) in enumerate(school.batches(until)):
         part = (school.elapsed() - begun) / (until - begun)
@@ -207,10 +220,7 @@ def learn_to_speak(school: School, frames_a_volume: int = 3) -> nn.Module:
         for parameter in blocks:
             parameter.requires_grad_(thawed)
         optimisers.set_part(part, thawed=thawed)
-        loss, figures = _speech(school, batch, grey, frames_a_volume)
-        if thawed and step % 2 == 0:
-            sight, _ = _sight(school, batch, grey)
-            loss = loss + 0.3 * sight
+        loss, figures = _lesson(school, batch, grey)
         optimisers.step(loss)
         average.update_parameters(school.student)
         if step % 25 == 0:
@@ -219,37 +229,46 @@ def learn_to_speak(school: School, frames_a_volume: int = 3) -> nn.Module:
     return inner
 
 
-def _speech(
-    school: School, batch: Batch, grey: Tensor, frames_a_volume: int
+def _lesson(
+    school: School, batch: Batch, grey: Tensor, frames_a_volume: int = 3
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of all questions about the volumes of a batch, and about some of their frames alone."""
+    """Return the loss of everything that is asked about a batch: whole volumes, single frames, visual tokens."""
     composer, rng = school.composer, school.maker.rng
     count, frames = grey.shape[:2]
-    start = composer.prefix(batch.shape, frames)
-    whole = composer.pack(start, [composer.about_volume(batch, index) for index in range(count)]).to(school.device)
+    whole = min(count, school.schedule.volumes_a_step)
     alone: list[tuple[int, int]] = []
     if batch.stranger is None:
         alone = [(v, f) for v in range(count) for f in picked_frames(batch, v, frames_a_volume, rng)]
+    # The frames of whole volumes first, in order; then the others that are asked about
+    picks = [(v, f) for v in range(whole) for f in range(frames)]
+    picks += [pick for pick in alone if pick[0] >= whole]
+    place = {pick: number for number, pick in enumerate(picks)}
+    volumes, indices = (list(part) for part in zip(*picks, strict=True))
+    start = composer.prefix(batch.shape, frames)
+    asked = [composer.about_volume(batch, index) for index in range(whole)]
+    packed = composer.pack(start, asked).to(school.device)
     with _autocast(school.device):
-        features = school.tower.see(grey.flatten(0, 1))
-        said = model.learnt(school.student, whole, _flat(features))
-        loss = speech_loss(said, whole)
-        figures = {"volume_verdict": loss.verdict, "volume_right": loss.right, "volume_words": loss.words}
-        total = loss.total
+        features = school.tower.see(grey[volumes, indices])
+        ours = tuple(level[: whole * frames].flatten(0, 1) for level in features)
+        loss = speech_loss(model.learnt(school.student, packed, ours), packed)
+        total, figures = loss.total, _prefixed("volume", loss)
         if alone:
-            single = composer.prefix(batch.shape, 1)
-            asked = composer.pack(single, [composer.about_frame(batch, v, f) for v, f in alone]).to(school.device)
-            places = torch.tensor([v * frames + f for v, f in alone], device=school.device)
-            words = speech_loss(model.learnt(school.student, asked, _flat(tuple(f[places] for f in features))), asked)
-            total = total + words.total
-            figures |= {
-                "frame_verdict": words.verdict,
-                "frame_right": words.right,
-                "frame_edge": words.edge,
-                "frame_edge_off": words.edge_error,
-                "frame_words": words.words,
-            }
-    return total, figures
+            single = composer.pack(
+                composer.prefix(batch.shape, 1), [composer.about_frame(batch, v, f) for v, f in alone]
+            ).to(school.device)
+            places = torch.tensor([place[pick] for pick in alone], device=school.device)
+            theirs = tuple(level[places].flatten(0, 1) for level in features)
+            loss = speech_loss(model.learnt(school.student, single, theirs), single)
+            total, figures = total + loss.total, figures | _prefixed("frame", loss)
+    sight, seen = _read_off(school, batch, picks, features, NARROW)
+    return total + 0.4 * sight, figures | seen
+
+
+def _prefixed(prefix: str, loss: SpeechLoss) -> dict[str, Tensor]:
+    figures = {"verdict": loss.verdict, "right": loss.right, "words": loss.words}
+    if prefix == "frame":
+        figures |= {"edge": loss.edge, "edge_off": loss.edge_error}
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
 def _named(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
@@ -258,10 +277,6 @@ def _named(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
 
 def _rounded(figures: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: round(float(value.detach()), 4) for name, value in figures.items()}
-
-
-def _flat(features: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(feature.flatten(0, 1) for feature in features)
 
 
 def _autocast(device: torch.device) -> torch.autocast:
@@ -286,6 +301,8 @@ def enrol(arguments: argparse.Namespace) -> School:
             seeing=arguments.seeing,
             thaw=arguments.thaw,
             rate=arguments.rate,
+            slow=arguments.slow,
+            volumes_a_step=arguments.volumes_a_step,
             frames_a_step=arguments.frames_a_step,
             reuse=arguments.reuse,
         ),
@@ -319,12 +336,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--resume", type=Path, help="checkpoint of an earlier training; the second stage goes on")
+    parser.add_argument("--resume", type=Path, help="checkpoint of an earlier training to go on from")
     parser.add_argument("--thaw", type=float, default=_DEFAULT.thaw, help="part of it before the tower learns again")
     parser.add_argument("--seeing", type=float, default=_DEFAULT.seeing, help="part of the time for the first stage")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=_DEFAULT.rate)
     parser.add_argument("--frames-a-step", type=int, default=_DEFAULT.frames_a_step)
+    parser.add_argument("--slow", type=float, default=_DEFAULT.slow)
+    parser.add_argument("--volumes-a-step", type=int, default=_DEFAULT.volumes_a_step)
     parser.add_argument("--reuse", type=int, default=_DEFAULT.reuse)
     parser.add_argument("--phantoms", type=int, default=24, help="painted backgrounds of conformance")
     parser.add_argument("--processes", type=int, default=2, help="that paint them")
@@ -343,7 +362,7 @@ def main() -> None:
     if arguments.resume is not None:
         resume(school, arguments.resume)
     school.begun = time.monotonic()
-    if arguments.resume is None:
+    if arguments.seeing > 0:
         learn_to_see(school)
         write(school, school.student, arguments.out)
     trained = learn_to_speak(school)

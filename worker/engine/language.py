@@ -354,6 +354,12 @@ class LanguageModel:
         columns = session.length + sum(len(row.pending) + row.room for row in rows)
         return capacity_for(columns) if self._is_static else columns
 
+    def frames_a_session(self, prompt_tokens: int) -> int | None:
+        """Return how many frames one session of :meth:`open_alone` may hold, beside room for answers; None: any."""
+        if self._kv_limit_bytes is None:
+            return None
+        return max(1, self._kv_limit_bytes // (3 * prompt_tokens * self.decoder.token_bytes))
+
     def _check_limit(self, tokens: int) -> None:
         needed = tokens * self.decoder.token_bytes
         if self._kv_limit_bytes is not None and needed > self._kv_limit_bytes:

@@ -1,0 +1,228 @@
+"""The grounded engine: a vision-language model asked in the order in which a reader looks.
+
+Controls and every yes/no question first, about the whole volume, in one pass. Then, for what was affirmed, frame by
+frame: where is it visible, and where exactly (:mod:`worker.engine.grounding`). Counts come from what was found,
+classification is asked with the options in several orders, the summary comes last and is held against the findings.
+Where the model contradicts itself, it abstains with the reason; what it does not say plainly is never a negative.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sgmri.catalogue import by_id
+from sgmri.interfaces import Frames, ReadingControl
+from sgmri.questions import Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
+from sgmri.readings import EngineIdentity
+from worker.engine.answering import Answering, Seen
+from worker.engine.asking import ask_in_rounds
+from worker.engine.calibration import ANY, Calibration, Verdict
+from worker.engine.controls import absent_by_design, scope
+from worker.engine.conversation import Ask, Conversation, Speaker, Weights
+from worker.engine.grounding import Grounded, ground, look_at_frames
+from worker.engine.profiles import PromptProfile
+
+_ARTEFACT_SCHEME = "DCM"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a model is, as far as the asking needs it.
+
+    Parameters
+    ----------
+    identity
+        Who reads.
+    profile
+        How it is asked.
+    labels
+        Findings that it knows.
+    question_set_ids
+        Question sets that it answers.
+    calibration
+        What its odds mean.
+    """
+
+    identity: EngineIdentity
+    profile: PromptProfile
+    labels: tuple[str, ...]
+    question_set_ids: tuple[str, ...]
+    calibration: Calibration
+
+
+class GroundedEngine:
+    """Reads a volume with a vision-language model (implements :class:`sgmri.interfaces.Engine`).
+
+    Parameters
+    ----------
+    speaker
+        The model, here or behind a server.
+    card
+        What it is.
+    """
+
+    def __init__(self, speaker: Speaker, card: Card) -> None:
+        self._speaker = speaker
+        self._card = card
+
+    def describe(self) -> EngineIdentity:
+        """Return who this is; the digest covers weights, prompts and calibration."""
+        return self._card.identity
+
+    def answer(self, frames: Frames, questions: QuestionSet, control: ReadingControl) -> tuple[Answer, ...]:
+        """Answer a question set; boxes in pixels and indices of ``frames``.
+
+        Raises
+        ------
+        EngineUnavailable
+            If the reading was cancelled, memory is short, or the model cannot be reached.
+        EngineError
+            If this volume cannot be shown to the model.
+        """
+        refusal = self._refusal(frames, questions)
+        # The volume is shown only once the first round is asked: a cancelled reading costs nothing
+        opened: list[_Reading] = []
+
+        def ask(asked: Sequence[Question], _answers: Mapping[str, Answer]) -> list[Answer]:
+            if refusal is not None:
+                return [unanswered(question, refusal) for question in asked]
+            if not opened:
+                conversation = self._speaker.open(frames, control)
+                opened.append(_Reading(conversation, self._card, frames, questions, control))
+            return opened[0].answers(asked)
+
+        try:
+            return ask_in_rounds(questions, ask, control)
+        finally:
+            for reading in opened:
+                reading.close()
+
+    def close(self) -> None:
+        """Release memory and devices; harmless twice."""
+        self._speaker.close()
+
+    def _refusal(self, frames: Frames, questions: QuestionSet) -> Unanswered | None:
+        """Return why nothing of a volume is read, as far as can be told without looking at it."""
+        planes = self._card.calibration.planes.get(frames.anatomy.value, ())
+        known = questions.set_id in self._card.question_set_ids and _is_standard(questions)
+        if not known or (planes and frames.plane.value not in planes):
+            return Unanswered.OUTSIDE_ENGINE_SCOPE
+        return None
+
+
+def _is_standard(questions: QuestionSet) -> bool:
+    """Tell whether a set is the catalogue's of that id: another text under the same id is not what was taught."""
+    try:
+        return by_id(questions.set_id) == questions
+    except KeyError:
+        return False
+
+
+def unanswered(question: Question, reason: Unanswered) -> Answer:
+    """Return the answer that says why there is none."""
+    return Answer(question_id=question.question_id, kind=question.kind, unanswered=reason)
+
+
+class _Reading:
+    """One volume and everything that has been found out about it."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        card: Card,
+        frames: Frames,
+        questions: QuestionSet,
+        control: ReadingControl,
+    ) -> None:
+        self._conversation = conversation
+        self._card = card
+        self._frames = frames
+        self._questions = questions
+        self._control = control
+        self._answering: Answering | None = None
+        self._refusal: Unanswered | None = None
+
+    def close(self) -> None:
+        self._conversation.close()
+
+    def answers(self, asked: Sequence[Question]) -> list[Answer]:
+        """Answer a round; what the time did not reach is left out."""
+        if self._answering is None and self._refusal is None:
+            self._look()
+        if self._refusal is not None:
+            return [unanswered(question, self._refusal) for question in asked]
+        if self._answering is None:
+            return []  # the time limit was reached before anything was decided
+        given = [self._answering.answer(question) for question in asked]
+        return [answer for answer in given if answer is not None]
+
+    def _look(self) -> None:
+        """Ask the controls and every detection, then ground what was affirmed."""
+        detections = [question for question in self._questions.questions if self._is_asked(question)]
+        controls = self._controls()
+        asked = [Ask(question=question) for question in (*controls, *detections)]
+        weights = self._conversation.weigh(asked, self._control)
+        if all(one is None for one in weights) and self._control.remaining_s() <= 0:
+            return
+        self._refusal = self._failed_control(controls, weights[: len(controls)])
+        if self._refusal is not None:
+            return
+        verdicts = {
+            question.question_id: self._verdict(question, one)
+            for question, one in zip(detections, weights[len(controls) :], strict=True)
+        }
+        grounded = self._grounded(detections, verdicts)
+        self._answering = Answering(
+            conversation=self._conversation,
+            profile=self._card.profile,
+            labels=self._card.labels,
+            frames=self._frames,
+            control=self._control,
+            seen=Seen(verdicts=verdicts, grounded=grounded, questions=self._questions),
+        )
+
+    def _is_asked(self, question: Question) -> bool:
+        """Tell whether a detection is within what the model was taught."""
+        if question.kind is not QuestionKind.DETECTION:
+            return False
+        return not question.labels or any(label in self._card.labels for label in question.labels)
+
+    def _controls(self) -> tuple[Question, ...]:
+        anatomy = self._frames.anatomy
+        denied = absent_by_design(anatomy)
+        if self._card.calibration.has_scope:
+            return (scope(anatomy), *denied)
+        # Weights that were never taught to tell organs apart are asked for impossible findings only
+        return tuple(question for question in denied if question.labels)
+
+    def _failed_control(
+        self, controls: Sequence[Question], weights: Sequence[Weights | None]
+    ) -> Unanswered | None:
+        """Return why nothing may be said: the organ is not recognised, or something impossible is affirmed."""
+        for question, one in zip(controls, weights, strict=True):
+            affirmed = one is not None and one[0] >= one[1]
+            is_scope = not question.labels
+            wanted = question == scope(self._frames.anatomy)
+            if one is None or affirmed is not wanted:
+                return Unanswered.UNFAMILIAR if is_scope else Unanswered.CONTROL_FAILED
+        return None
+
+    def _verdict(self, question: Question, weights: Weights | None) -> Verdict | None:
+        if weights is None:
+            return None
+        labels = [label for label in question.labels if label in self._card.labels] or [ANY]
+        return self._card.calibration.verdict(labels, weights[0] - weights[1])
+
+    def _grounded(self, detections: Sequence[Question], verdicts: Mapping[str, Verdict | None]) -> Grounded:
+        """Look frame by frame for every label that the volume was not clear of."""
+        wanted: dict[str, None] = {}
+        gates = {question.follows for question in self._questions.questions}
+        for question in detections:
+            verdict = verdicts[question.question_id]
+            if verdict is None or verdict.presence is Presence.ABSENT or question.question_id not in gates:
+                continue
+            wanted.update({label: None for label in question.labels if label in self._card.labels})
+        profile, threshold = self._card.profile, self._card.calibration.frame_threshold
+        sights = look_at_frames(self._conversation, list(wanted), self._frames, profile, self._control)
+        return ground(
+            self._conversation, sights, self._frames, profile, threshold=threshold, control=self._control
+        )

@@ -1,0 +1,190 @@
+"""From what is seen on single frames to findings followed over the volume.
+
+Volume-wide lists of boxes name the wrong frames; frames asked about alone do not. So every frame is asked whether a
+finding is visible, the frames that say yes are asked where, and the boxes are linked to tracklets, whose gaps are
+closed and whose ends lie where the neighbouring frame denies the finding.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sgmri.findings import Finding, Tracklet, link
+from sgmri.geometry import Box, iou
+from sgmri.interfaces import Frames, ReadingControl
+from sgmri.questions import QuestionKind
+from worker.engine.conversation import Ask, Conversation
+from worker.engine.parsing import parse
+from worker.engine.profiles import PromptProfile
+from worker.engine.prompts import about_one_frame
+
+_SAME_PLACE = 0.4
+"""Two boxes of one label on one frame that overlap more are one."""
+_LINK_IOU = 0.1
+_GAP_FRAMES = 2
+"""Boxes of a tracklet lie at most so many frames apart: a single missing frame is closed."""
+_GAP_LOG_ODDS = -3.0
+"""A frame in a gap may be closed unless it denies the finding more surely than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What single frames say of one label.
+
+    Parameters
+    ----------
+    label
+        Of :mod:`sgmri.vocabulary`.
+    log_odds
+        log(P(visible) / P(not)) by frame index; frames that were not decided are left out.
+    """
+
+    label: str
+    log_odds: Mapping[int, float]
+
+    def frames(self, threshold: float) -> tuple[int, ...]:
+        """Return the frames on which it is visible, ascending."""
+        return tuple(sorted(frame for frame, odds in self.log_odds.items() if odds >= threshold))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounded:
+    """What was found of some labels.
+
+    Parameters
+    ----------
+    tracklets
+        All of them, ids unique.
+    words
+        Tracklet id -> (where, sign): the model's words about its key frame.
+    sights
+        Label -> what the frames said.
+    unfinished
+        Labels whose boxes were not all asked for in time.
+    """
+
+    tracklets: tuple[Tracklet, ...]
+    words: Mapping[str, tuple[str, str]]
+    sights: Mapping[str, Sight]
+    unfinished: frozenset[str]
+
+
+def look_at_frames(
+    conversation: Conversation, labels: Sequence[str], frames: Frames, profile: PromptProfile, control: ReadingControl
+) -> dict[str, Sight]:
+    """Ask every frame, alone, whether each of some labels is visible on it."""
+    asked = [
+        Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), profile), frame_index=frame)
+        for label in labels
+        for frame in range(len(frames.pixels))
+    ]
+    odds: dict[str, dict[int, float]] = {label: {} for label in labels}
+    for ask, weights in zip(asked, conversation.weigh(asked, control), strict=True):
+        if weights is not None and ask.frame_index is not None:
+            odds[ask.question.labels[0]][ask.frame_index] = weights[0] - weights[1]
+    return {label: Sight(label=label, log_odds=odds[label]) for label in labels}
+
+
+def ground(
+    conversation: Conversation,
+    sights: Mapping[str, Sight],
+    frames: Frames,
+    profile: PromptProfile,
+    *,
+    threshold: float,
+    control: ReadingControl,
+) -> Grounded:
+    """Ask the frames that see something where it is, and follow it over the volume.
+
+    Parameters
+    ----------
+    conversation
+        Of the volume.
+    sights
+        By label, from :func:`look_at_frames`.
+    frames, profile
+        What is shown and how it is asked.
+    threshold
+        Log-odds from which on a frame sees a finding.
+    control
+        Of the reading.
+    """
+    asked = [
+        Ask(question=about_one_frame(QuestionKind.LOCALISATION, (label,), profile), frame_index=frame)
+        for label, sight in sights.items()
+        for frame in sight.frames(threshold)
+    ]
+    found: list[Finding] = []
+    words: dict[Finding, tuple[str, str]] = {}
+    unfinished = set()
+    _, rows, columns = frames.pixels.shape
+    for ask, text in zip(asked, conversation.say(asked, control), strict=True):
+        label, frame = ask.question.labels[0], ask.frame_index
+        assert frame is not None
+        if text is None:
+            unfinished.add(label)
+            continue
+        parsed = parse(text, ask.question, profile, (rows, columns, 1), anatomy=frames.anatomy)
+        score = _probability(sights[label].log_odds[frame])
+        for box in _without_doubles(parsed.boxes):
+            finding = replace(box, frame_index=frame, score=score)
+            found.append(finding)
+            words[finding] = (parsed.text, parsed.reasoning)
+    tracklets = tuple(_closed(tracklet, sights) for tracklet in _followed(found))
+    return Grounded(
+        tracklets=tracklets,
+        words={tracklet.tracklet_id: _words_of(tracklet, words) for tracklet in tracklets},
+        sights=sights,
+        unfinished=frozenset(unfinished),
+    )
+
+
+def _followed(found: Iterable[Finding]) -> tuple[Tracklet, ...]:
+    return link(found, min_iou=_LINK_IOU, max_gap_frames=_GAP_FRAMES, prefix="finding")
+
+
+def _without_doubles(boxes: Sequence[Finding]) -> list[Finding]:
+    """Drop boxes that say the same place again; the first stays."""
+    kept: list[Finding] = []
+    for box in boxes:
+        if all(iou(box.box, other.box) <= _SAME_PLACE for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _closed(tracklet: Tracklet, sights: Mapping[str, Sight]) -> Tracklet:
+    """Put interpolated boxes on single frames that a tracklet skips, unless the frame denies the finding."""
+    odds = sights[tracklet.label].log_odds
+    findings: list[Finding] = []
+    for finding in tracklet.findings:
+        before = findings[-1] if findings else None
+        if before is not None and finding.frame_index - before.frame_index == _GAP_FRAMES:
+            between = before.frame_index + 1
+            if odds.get(between, -math.inf) >= _GAP_LOG_ODDS:
+                middle = Box(
+                    **{
+                        name: (getattr(before.box, name) + getattr(finding.box, name)) / 2
+                        for name in ("x0", "y0", "x1", "y1")
+                    }
+                )
+                findings.append(
+                    Finding(
+                        label=finding.label, frame_index=between, box=middle, score=_probability(odds[between])
+                    )
+                )
+        findings.append(finding)
+    return replace(tracklet, findings=tuple(findings))
+
+
+def key_finding(tracklet: Tracklet) -> Finding:
+    """Return the finding that shows a tracklet best: the largest box."""
+    return max(tracklet.findings, key=lambda finding: finding.box.area)
+
+
+def _words_of(tracklet: Tracklet, words: Mapping[Finding, tuple[str, str]]) -> tuple[str, str]:
+    said = [finding for finding in tracklet.findings if finding in words]
+    return words[max(said, key=lambda finding: finding.box.area)] if said else ("", "")
+
+
+def _probability(log_odds: float) -> float:
+    return round(1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds)))), 4)
