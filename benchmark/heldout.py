@@ -115,9 +115,7 @@ def strangers(count: int, *, seed: int, held_out: bool) -> Iterator[Case]:
     for number in range(count):
         name = names[number % len(names)]
         mix = Mix(stranger=1.1)
-        maker = Maker(
-            seed=FIRST_SEED + 10_000 * seed + 5_000 + number, mix=mix, strangers={name: painters[name]}
-        )
+        maker = Maker(seed=FIRST_SEED + 10_000 * seed + 5_000 + number, mix=mix, strangers={name: painters[name]})
         anatomy = Anatomy.KNEE if number % 3 == 2 else Anatomy.BRAIN
         batch = maker.batch(_shape(maker.rng, anatomy), 1)
         yield Case(name=f"{name} {number}", frames=_frames(batch), truth=(), stranger=name)

@@ -287,12 +287,16 @@ def study(bench: Bench, model: Qwen3VLForConditionalGeneration, language: Langua
     bench.row(f"study, {FRAMES} x {side}², {QUESTIONS} answers of {ANSWER_TOKENS} tokens, packed, graphs", whole)
     bench.row("study, the same with 1 question, graphs", one)
     bench.row(f"study, naive: {QUESTIONS} times everything, eager (1 timed)", naive * QUESTIONS)
-    print(f"20 questions cost {whole / one:.2f} x one; naive costs {naive * QUESTIONS / whole:.1f} x packed", flush=True)
-    bench.notes.append(f"20 questions cost {whole / one:.2f} x one; naive costs {naive * QUESTIONS / whole:.1f} x packed")
+    print(
+        f"20 questions cost {whole / one:.2f} x one; naive costs {naive * QUESTIONS / whole:.1f} x packed", flush=True
+    )
+    bench.notes.append(
+        f"20 questions cost {whole / one:.2f} x one; naive costs {naive * QUESTIONS / whole:.1f} x packed"
+    )
 
 
 def main() -> None:
-    global DEEPSTACK  # noqa: PLW0603 - of the shape that is measured
+    global DEEPSTACK
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=540.0, help="sections are left out when they would not end")
     parser.add_argument("--shape", choices=tuple(SHAPES), default="8b")
@@ -308,7 +312,10 @@ def main() -> None:
     ceilings(bench)
     model = build(arguments.shape, device)
     DEEPSTACK = len(model.config.vision_config.deepstack_visual_indexes)
-    print(f"built after {time.monotonic() - bench.begun:.0f} s: {sum(p.numel() for p in model.parameters()):,}", flush=True)
+    print(
+        f"built after {time.monotonic() - bench.begun:.0f} s: {sum(p.numel() for p in model.parameters()):,}",
+        flush=True,
+    )
     language = LanguageModel(model)
     small, large = (320, 800) if arguments.shape == "8b" else (64, 128)
     frame_tokens = (small // 32) ** 2

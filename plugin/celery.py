@@ -1,8 +1,11 @@
 """The worker process: Celery with our two tasks, the engine loaded in the process that reads."""
 
 import logging
+import multiprocessing
+import os
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from celery import Celery, signals
@@ -10,7 +13,7 @@ from celery import Celery, signals
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
-from sgmri.errors import ConfigError
+from sgmri.errors import ConfigError, EngineError, SgmriError
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
 from worker.engines import ENGINES, create_engine
@@ -29,7 +32,7 @@ def worker_app(settings: Settings) -> Celery:
 
     @cache
     def workplace() -> Workplace:
-        engine = cache(lambda: create_engine(settings.worker.engine))
+        engine = cache(lambda: create_engine(settings.worker.engine, settings.worker, served_key=_served_key()))
         return Workplace(
             settings=settings,
             journal=open_journal(settings),
@@ -42,8 +45,48 @@ def worker_app(settings: Settings) -> Celery:
     return app
 
 
+def _served_key() -> str:
+    """Return the model server's key; from the environment alone, so that it stands in no file and no log."""
+    return os.environ.get("SGMRI_SERVED_KEY", "")
+
+
+def check_engine(settings: Settings) -> None:
+    """Make the engine once in a process of its own, golden cases included, and let it go again.
+
+    Not in this process: its children are forked, and neither CUDA nor the model's threads survive that.
+
+    Raises
+    ------
+    ConfigError, EngineError
+        If the engine may not work on this machine, with the reason: then no worker is started.
+    """
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_probe, args=(settings, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        kind, text = ours.recv()
+    except EOFError:
+        kind, text = "engine", "the engine's process ended without a word; most often memory"
+    process.join()
+    if kind:
+        raise (ConfigError if kind == "config" else EngineError)(text)
+
+
+def _probe(settings: Settings, answer: Connection) -> None:
+    """Make the engine and say what came of it: ("", "") or the kind of the error and its text."""
+    set_up(settings.log)
+    try:
+        create_engine(settings.worker.engine, settings.worker, served_key=_served_key()).close()
+        answer.send(("", ""))
+    except ConfigError as error:
+        answer.send(("config", str(error)))
+    except SgmriError as error:
+        answer.send(("engine", str(error)))
+
+
 def run(settings: Settings, queues: Sequence[str]) -> None:
-    """Work until told to stop (SIGTERM ends after the task in hand).
+    """Work until told to stop (SIGTERM ends after the task in hand); a worker that reads is checked first.
 
     Parameters
     ----------
@@ -51,8 +94,15 @@ def run(settings: Settings, queues: Sequence[str]) -> None:
         The configuration.
     queues
         Which queues to serve: "reading", "delivery" or both.
+
+    Raises
+    ------
+    ConfigError, EngineError
+        If the engine may not work on this machine.
     """
     app = worker_app(settings)
+    if READING_QUEUE in queues:
+        check_engine(settings)
 
     @signals.setup_logging.connect(weak=False)
     def _own_logging(**_: object) -> None:

@@ -27,6 +27,7 @@ from sgmri.lifecycle import FINAL_STATES, State
 from sgmri.readings import Reading
 from worker.contact_sheet import draw
 from worker.database import sqlite_url
+from worker.engines import DEFAULT_ENGINE
 from worker.journal import EventRow, Journal, SeriesRow
 from worker.pipeline import load_frames
 
@@ -60,7 +61,7 @@ class Options:
     seed: int = 0
     broker: str = "auto"
     pacs: str = "auto"
-    engine: str = "classical"
+    engine: str = DEFAULT_ENGINE
     keep: bool = False
 
 

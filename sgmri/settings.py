@@ -82,7 +82,19 @@ class Broker:
 class Worker:
     """How readings are run and retried."""
 
-    engine: str = _key("classical", "which engine reads: classical")
+    engine: str = _key("grounded", "which engine reads: grounded (a vision-language model), classical, or served")
+    model: str = _key("", "grounded: directory of a sealed model bundle; empty: the embedded demonstration model")
+    model_digest: str = _key("", "grounded: the digest that the bundle must have; empty: its own word is taken")
+    device: str = _key("auto", "grounded: cpu, cuda, or auto (cuda where torch can use it)")
+    max_kv_bytes: int = _key(8 << 30, "grounded: most memory for keys and values of one reading", unit="bytes")
+    allow_cpu_encoder: bool = _key(
+        False, "grounded: with device cuda, whether the encoder may run on the CPU where onnxruntime has no CUDA"
+    )
+    served_url: str = _key("", "served: URL of an OpenAI-compatible server, up to /v1")
+    served_model: str = _key("", "served: the model's name there. Its key: environment SGMRI_SERVED_KEY")
+    served_profile: str = _key(
+        "qwen3-vl", "served: prompt profile: sgmri, sgmri-vqa-sft, sgmri-vqa-sft-reference, qwen3-vl"
+    )
     lease_s: float = _key(60.0, "a reading whose worker has been silent this long is given to another", unit="s")
     max_attempts: int = _key(3, "a reading that was started this often without an end is FAILED")
     time_limit_s: float = _key(900.0, "hard limit of one reading", unit="s")
@@ -226,6 +238,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
         raise ConfigError("log.format: expected text or json")
+    if settings.worker.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError("worker.device: expected auto, cpu or cuda")
     for path, number in _positive(settings):
         if not number > 0:
             raise ConfigError(f"{path}: expected more than 0, found {number}")

@@ -127,12 +127,12 @@ def _phantom(seed: int) -> Background:
         orientation = Orientation(
             row_cosines=(1.0, 0.0, 0.0), column_cosines=(0.0, 0.0, -1.0), pixel_spacing_mm=(0.65, 0.65)
         )
-        anatomy, frames, centre, planes = Anatomy.KNEE, 44, (0.0, 0.0, 4.0), (Plane.CORONAL, Plane.SAGITTAL)
+        anatomy, frames, centre = Anatomy.KNEE, 44, (0.0, 0.0, 4.0)
     else:
         orientation = Orientation(
             row_cosines=(1.0, 0.0, 0.0), column_cosines=(0.0, 1.0, 0.0), pixel_spacing_mm=(0.9, 0.9)
         )
-        anatomy, frames, centre, planes = Anatomy.BRAIN, 56, (0.0, 0.0, 9.0), (Plane.AXIAL,)
+        anatomy, frames, centre = Anatomy.BRAIN, 56, (0.0, 0.0, 9.0)
     grid = PhantomGrid(
         orientation=orientation,
         frames=frames,
@@ -160,7 +160,7 @@ def _phantom(seed: int) -> Background:
     return Background(
         name=f"phantom {seed}",
         anatomy=anatomy,
-        planes=planes,
+        planes=(Plane.AXIAL,) if anatomy is Anatomy.BRAIN else (Plane.CORONAL, Plane.SAGITTAL),
         channels=_channels(voxels / reference, tissue, depth),
         to_voxel=_inverse(np.stack(steps, axis=1), start),
     )

@@ -149,9 +149,7 @@ def knee(canvas: Canvas) -> Body:
     canvas.blend(muscle * each(0.65, 0.95) + 16 * fibre, ramp((1 - capsule) * 26, 5.0))
     marrow = marrow_level + each(6, 16) * fine + 9 * patch
     cartilage = muscle * each(1.2, 1.75)
-    bone = torch.maximum(
-        _femur(canvas, marrow, bone_edge, cartilage), _lower_leg(canvas, marrow, bone_edge, cartilage)
-    )
+    bone = torch.maximum(_femur(canvas, marrow, bone_edge, cartilage), _lower_leg(canvas, marrow, bone_edge, cartilage))
     _soft_parts(canvas, marrow, bone_edge)
     _decoys_in_the_knee(canvas, muscle, depth)
     return Body(image=canvas.image, tissue=bone, depth_mm=depth, reference=muscle)
@@ -218,4 +216,3 @@ def _decoys_in_the_knee(canvas: Canvas, muscle: Tensor, depth: Tensor) -> None:
     canvas.blend(muscle * each(1.2, 2.2), threads * chance(0.6) * 0.9)
     line = ramp(0.8 - (canvas.z + 20).abs()) * ramp(30 - canvas.x.abs()) * ramp(20 - canvas.y.abs())
     canvas.blend(muscle * 0.9, line * chance(0.2) * 0.6)
-

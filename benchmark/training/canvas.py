@@ -71,7 +71,11 @@ class Grid:
         )
         x, y, z = (
             (m[:, 0, None, None, None] * frame[:, None, None])
-            + (m[:, 1, None, None, None] * row[:, None] + m[:, 2, None, None, None] * column + m[:, 3, None, None, None])
+            + (
+                m[:, 1, None, None, None] * row[:, None]
+                + m[:, 2, None, None, None] * column
+                + m[:, 3, None, None, None]
+            )
             for m in self.affine.unbind(1)
         )
         return x, y, z
@@ -177,8 +181,9 @@ class Canvas:
 
     def ellipsoid(self, centre: "Point", axes: "Point", value: float | Tensor, *, turn_deg: float = 0.0) -> None:
         """Paint a full ellipsoid."""
-        size = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(axis, device=self.grid.device) for axis in axes)))
-        self.blend(value, ramp((1 - self.radius(centre, axes, turn_deg=turn_deg)) * size.amin(dim=0)))
+        first, second, third = (torch.as_tensor(axis, device=self.grid.device) for axis in axes)
+        size = torch.minimum(torch.minimum(first, second), third)
+        self.blend(value, ramp((1 - self.radius(centre, axes, turn_deg=turn_deg)) * size))
 
     def pair(self, centre: "Point", axes: "Point", value: float | Tensor, *, turn_deg: float = 0.0) -> None:
         """Paint an ellipsoid and its mirror image across the midline."""

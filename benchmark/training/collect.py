@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmark.training.backgrounds import Background, head_background, knee_background, save
 from dicom_io.decode import Limits, decode
 from dicom_io.series import describe
+from sgmri.errors import ConfigError
 from sgmri.volume import Anatomy, Plane, Volume
 
 HELD_OUT_PATIENTS = ("patient01", "patient12")
@@ -41,9 +42,11 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, flo
     spacing_mm : tuple
         (frames, rows, columns).
     """
-    import nibabel  # only here, and only where real volumes are
-
-    image = nibabel.as_closest_canonical(nibabel.load(path))
+    try:
+        import nibabel  # only here, and only where real volumes are
+    except ImportError:
+        raise ConfigError("expected nibabel to read NIfTI, found none; run: pip install 'sgmri[train]'") from None
+    image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]  # nibabel
     voxels = np.asarray(image.dataobj, dtype=np.float32)[::-1, ::-1, :].transpose(2, 1, 0)
     column_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms()[:3])
     return np.ascontiguousarray(voxels), (slice_mm, row_mm, column_mm)
@@ -53,10 +56,14 @@ def collect(data: Path, colin: Path | None) -> Iterator[Background]:
     """Yield every real volume that may be trained on and is at hand."""
     flair = data / "volumes" / "ms_ljubljana_long" / f"{TRAINING_PATIENT}_study2_FLAIR.nii.gz"
     if flair.is_file():
-        yield head_background("MS patient 20, FLAIR", *read_nifti(flair), planes=(Plane.AXIAL,), unknown=(_WHITE_MATTER,))
+        yield head_background(
+            "MS patient 20, FLAIR", *read_nifti(flair), planes=(Plane.AXIAL,), unknown=(_WHITE_MATTER,)
+        )
     if colin is not None and colin.is_file():
         voxels, spacing_mm = read_nifti(colin)
-        yield head_background("Colin 27, T1 turned", voxels[::2], (2 * spacing_mm[0], *spacing_mm[1:]), planes=(Plane.AXIAL,), bends=True)
+        yield head_background(
+            "Colin 27, T1 turned", voxels[::2], (2 * spacing_mm[0], *spacing_mm[1:]), planes=(Plane.AXIAL,), bends=True
+        )
     brain = data / "classic_mr_brain" / "ge_signa_fse_pd_ax"
     if brain.is_dir():
         volume = _volume(brain, Anatomy.BRAIN)

@@ -12,18 +12,20 @@ from enum import IntEnum
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from benchmark.training import wording
 from benchmark.training.grids import BLOCK_PX, Shape
-from benchmark.training.lesions import LOOKS, Planted
+from benchmark.training.lesions import Planted
+from benchmark.training.looks import LOOKS
 from benchmark.training.model import MERGE, PATCH, Sequences
 from benchmark.training.phantoms import Batch
+from benchmark.training.vocabulary import token_id
 from sgmri.catalogue import STANDARD
 from sgmri.geometry import Box, FrameScaling
 from sgmri.interfaces import Frames
 from sgmri.questions import NONE_OF_THESE, Question, QuestionKind
 from sgmri.volume import Anatomy, Weighting
-from tokenizers import Tokenizer
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.positions import mrope_positions
 from worker.engine.profiles import PromptProfile
@@ -120,7 +122,7 @@ class Composer:
             weighting=weighting,
             fat_suppressed=not brain if known else None,
         )
-        pad = self.tokenizer.token_to_id("<|image_pad|>")
+        pad = token_id(self.tokenizer, "<|image_pad|>")
         grid = (shape.rows // PATCH, shape.columns // PATCH)
         single = np.array(self.tokens(chatml(prefix(shown, self.profile))), np.int64)
         ids = np.repeat(single, np.where(single == pad, grid[0] * grid[1] // MERGE**2, 1))
@@ -217,13 +219,13 @@ class Composer:
             if frame_index in planted.boxes:
                 here.setdefault(planted.label, []).append(planted.boxes[frame_index])
         names = [look.label for look in LOOKS[anatomy]]
-        absent = [name for name in self.rng.permutation(names).tolist() if name not in here and name not in unknown][:4]
+        absent = [name for name in self.rng.permutation(names).tolist() if name not in here and name not in unknown][:2]
         asked = []
         for label in (*here, *absent):
             question = about_one_frame(QuestionKind.DETECTION, (label,), self.profile)
             asked.append(self.detection(question, label in here, label))
         # An absent finding is asked for now and then: then the list is empty
-        places = [*here, *(absent[:1] if self.rng.random() < 0.4 else ())]
+        places = [*here, *(absent[:1] if self.rng.random() < 0.25 else ())]
         return asked + [self._where(label, here.get(label, []), batch.shape) for label in places]
 
     def _where(self, label: str, boxes: Sequence[tuple[int, int, int, int]], shape: Shape) -> Asked:
@@ -257,12 +259,12 @@ class Composer:
 
     def pack(self, start: Prefix, volumes: Sequence[Sequence[Asked]]) -> Sequences:
         """Put the questions of several volumes (or frames) behind the same prefix, one sequence a volume."""
-        end = self.tokenizer.token_to_id("<|im_end|>")
+        end = token_id(self.tokenizer, "<|im_end|>")
         rows = [_packed(start, asked, end) for asked in volumes]
         length = -(-max(row.shape[1] for row in rows) // 64) * 64
         table = np.zeros((len(rows), 5, length), np.int64)
         table[:, 1], table[:, 3] = -2, -1
-        table[:, 0] = self.tokenizer.token_to_id("<|endoftext|>")
+        table[:, 0] = token_id(self.tokenizer, "<|endoftext|>")
         for place, row in enumerate(rows):
             table[place, :, : row.shape[1]] = row
         positions = np.repeat(table[None, :, 2], 3, axis=0)
@@ -283,7 +285,17 @@ class Composer:
 def _packed(start: Prefix, asked: Sequence[Asked], end: int) -> NDArray[np.int64]:
     """Return int64 (5, tokens): ids, owners, positions, targets, kinds of one sequence."""
     length = len(start.ids)
-    parts = [np.stack([start.ids, np.full(length, -1), np.zeros(length, np.int64), np.full(length, -1), np.zeros(length, np.int64)])]
+    parts = [
+        np.stack(
+            [
+                start.ids,
+                np.full(length, -1),
+                np.zeros(length, np.int64),
+                np.full(length, -1),
+                np.zeros(length, np.int64),
+            ]
+        )
+    ]
     for owner, one in enumerate(asked):
         ids = np.array([*one.question, *one.answer], np.int64)
         targets = np.full(len(ids), -1, np.int64)

@@ -14,7 +14,18 @@ from sgmri.volume import Anatomy, Plane
 
 BLOCK_PX = 32
 """Pixels along one merged block of the tower: frames are whole blocks."""
-MATRICES: tuple[tuple[int, int], ...] = ((8, 8), (8, 7), (7, 8), (7, 7), (9, 7), (7, 9), (9, 6), (6, 9), (10, 6), (6, 10))
+MATRICES: tuple[tuple[int, int], ...] = (
+    (8, 8),
+    (8, 7),
+    (7, 8),
+    (7, 7),
+    (9, 7),
+    (7, 9),
+    (9, 6),
+    (6, 9),
+    (10, 6),
+    (6, 10),
+)
 """(rows, columns) of a frame in merged blocks, as frames of clinical matrices become when they are fitted."""
 _MATRIX_SHARES = (0.5, 0.09, 0.09, 0.07, 0.05, 0.05, 0.05, 0.04, 0.03, 0.03)
 PLANES = MappingProxyType(

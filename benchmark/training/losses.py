@@ -42,7 +42,11 @@ class CellTargets:
 
 
 def cell_targets(
-    picked: Sequence[tuple[Sequence[Planted], int]], rows: int, columns: int, unknown: Sequence[str], device: torch.device
+    picked: Sequence[tuple[Sequence[Planted], int]],
+    rows: int,
+    columns: int,
+    unknown: Sequence[str],
+    device: torch.device,
 ) -> CellTargets:
     """Return the targets for frames.
 
@@ -94,9 +98,7 @@ def cell_targets(
     )
 
 
-def sight_loss(
-    labels: Tensor, edges: Tensor, targets: CellTargets, spread: float = NARROW
-) -> tuple[Tensor, Tensor]:
+def sight_loss(labels: Tensor, edges: Tensor, targets: CellTargets, spread: float = NARROW) -> tuple[Tensor, Tensor]:
     """Return the loss of the auxiliary head: labels on every token, edges on those that see a finding.
 
     Parameters
@@ -110,7 +112,7 @@ def sight_loss(
     """
     raw = functional.binary_cross_entropy_with_logits(labels.float(), targets.presence, reduction="none")
     chance = torch.exp(-raw)
-    focal = ((1 - chance) ** 1.5 * raw * (1 + 3 * targets.presence) * targets.known).mean() * 20
+    focal = ((1 - chance) ** 1.5 * raw * (1 + 5 * targets.presence) * targets.known).mean() * 20
     if not len(targets.cells):
         return focal, focal.new_zeros(())
     return focal, soft_number_loss(edges.flatten(0, 1).float(), targets.edges.flatten(), spread).mean()
@@ -157,7 +159,7 @@ class SpeechLoss:
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.verdict + 0.35 * self.edge + 0.3 * self.words
+        return self.verdict + 0.5 * self.edge + 0.3 * self.words
 
 
 def speech_loss(logits: Tensor, sequences: Sequences) -> SpeechLoss:

@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GenerationConfig, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from benchmark.training.vocabulary import NUMBERS
-from tokenizers import Tokenizer
+from benchmark.training.vocabulary import NUMBERS, token_id
 from worker.engine.export import FrameTower, patch_weight
 from worker.engine.vision import Grid, grid_inputs
 
@@ -31,7 +31,6 @@ def build(tokenizer: Tokenizer, *, seed: int) -> Qwen3VLForConditionalGeneration
     seed
         Of the initial weights.
     """
-    place = tokenizer.token_to_id
     config = Qwen3VLConfig(
         vision_config={
             "depth": 6,
@@ -65,17 +64,18 @@ def build(tokenizer: Tokenizer, *, seed: int) -> Qwen3VLForConditionalGeneration
             "tie_word_embeddings": True,
         },
         tie_word_embeddings=True,
-        image_token_id=place("<|image_pad|>"),
-        video_token_id=place("<|video_pad|>"),
-        vision_start_token_id=place("<|vision_start|>"),
-        vision_end_token_id=place("<|vision_end|>"),
+        image_token_id=token_id(tokenizer, "<|image_pad|>"),
+        video_token_id=token_id(tokenizer, "<|video_pad|>"),
+        vision_start_token_id=token_id(tokenizer, "<|vision_start|>"),
+        vision_end_token_id=token_id(tokenizer, "<|vision_end|>"),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+        config._attn_implementation = "sdpa"
+        model = Qwen3VLForConditionalGeneration(config)
     _order_numbers(model.model.language_model.embed_tokens.weight)
     model.generation_config = GenerationConfig.from_dict(
-        {"eos_token_id": place("<|im_end|>"), "pad_token_id": place("<|endoftext|>")}
+        {"eos_token_id": token_id(tokenizer, "<|im_end|>"), "pad_token_id": token_id(tokenizer, "<|endoftext|>")}
     )
     return model
 
@@ -115,9 +115,7 @@ class LiveTower(FrameTower):
         grid = Grid(rows // PATCH, columns // PATCH)
         side = self.tower.num_grid_per_side
         places = grid_inputs(grid, side=side, merge=MERGE)
-        blocks = (grey / 127.5 - 1).view(
-            count, grid.rows // MERGE, MERGE, PATCH, grid.columns // MERGE, MERGE, PATCH
-        )
+        blocks = (grey / 127.5 - 1).view(count, grid.rows // MERGE, MERGE, PATCH, grid.columns // MERGE, MERGE, PATCH)
         patches = blocks.permute(0, 1, 4, 2, 5, 3, 6).reshape(count, grid.rows * grid.columns, PATCH * PATCH)
         hidden = functional.linear(patches, patch_weight(self.tower, grey_fold=True), self.tower.patch_embed.proj.bias)
         arrays = (places.interp_indices, places.interp_weights, places.position_ids)

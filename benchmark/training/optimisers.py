@@ -38,9 +38,7 @@ class Optimisers:
                 adam.append({**group, "weight_decay": 0.03 if decays else 0.0})
         self._all: list[tuple[torch.optim.Optimizer, float]] = []
         if muon:
-            self._all.append(
-                (torch.optim.Muon(muon, lr=rate, weight_decay=0.03, adjust_lr_fn="match_rms_adamw"), 1.0)
-            )
+            self._all.append((torch.optim.Muon(muon, lr=rate, weight_decay=0.03, adjust_lr_fn="match_rms_adamw"), 1.0))
         if adam:
             fused = next(iter(parameters.values())).is_cuda or None
             self._all.append((torch.optim.AdamW(adam, lr=rate, betas=(0.9, 0.98), fused=fused), 0.6))

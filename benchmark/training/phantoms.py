@@ -12,7 +12,8 @@ from benchmark.training.backgrounds import Background, sample
 from benchmark.training.bodies import Body, head, knee
 from benchmark.training.canvas import Canvas, Dice, Grid
 from benchmark.training.grids import Shape, draw_grid, reaches_mm
-from benchmark.training.lesions import Plan, Planted, draw, plant
+from benchmark.training.lesions import Planted, plant
+from benchmark.training.looks import Plan, draw
 from benchmark.training.scanner import scan
 from benchmark.training.strangers import TRAINED, Painter
 from sgmri.volume import Anatomy

@@ -45,7 +45,9 @@ def scan(canvas: Canvas, image: Tensor, *, spoilt_share: float) -> Scanned:
     image = image * _shading(canvas)
     image = _blurred(image, dice)
     is_spoilt = dice.chance(spoilt_share, count)
-    strength = is_spoilt * dice.each(0.45, 0.8, count) + (1 - is_spoilt) * dice.each(0.0, 0.06, count) * dice.chance(0.4, count)
+    strength = is_spoilt * dice.each(0.45, 0.8, count) + (1 - is_spoilt) * dice.each(0.0, 0.06, count) * dice.chance(
+        0.4, count
+    )
     image = _ghosted(image, strength, dice)
     noise = dice.each(2.0, 20.0, count) * (level / 900).clamp(0.3, 2)
     real, imaginary = noise * dice.normal(*image.shape), noise * dice.normal(*image.shape)
@@ -62,10 +64,10 @@ def _shading(canvas: Canvas) -> Tensor:
 
 def _blurred(image: Tensor, dice: Dice) -> Tensor:
     """Blur a part of the volumes in the plane, each by its own amount up to about a pixel."""
-    count, frames = image.shape[:2]
+    count = len(image)
     weight = dice.each(0.0, 0.25, count) * dice.chance(0.6, count)
     neighbours = functional.avg_pool2d(image.flatten(0, 1)[:, None], 3, stride=1, padding=1, count_include_pad=False)
-    return image + (neighbours[:, 0].unflatten(0, (count, frames)) - image) * weight * 2.5
+    return image + (neighbours[:, 0].reshape(image.shape) - image) * weight * 2.5
 
 
 def _ghosted(image: Tensor, strength: Tensor, dice: Dice) -> Tensor:
@@ -73,9 +75,7 @@ def _ghosted(image: Tensor, strength: Tensor, dice: Dice) -> Tensor:
     rows = image.shape[2]
     shift = rows // 3
     ghost = (image.roll(shift, 2) + image.roll(-shift, 2)) / 2
-    stripes = torch.cos(
-        torch.arange(rows, device=image.device)[:, None] * dice.each(0.3, 1.2, len(image))
-    )
+    stripes = torch.cos(torch.arange(rows, device=image.device)[:, None] * dice.each(0.3, 1.2, len(image)))
     return (image * (1 - 0.4 * strength) + ghost * strength * (0.7 + 0.3 * stripes)).clamp_min(0)
 
 

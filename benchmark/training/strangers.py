@@ -63,7 +63,9 @@ def wrist(canvas: Canvas) -> Tensor:
     image = (canvas.each(220, 420) + 20 * fibre) * ramp(limb)
     for place in range(9):
         x, y = (place % 4 - 1.5) * 13.0, (place // 4 - 1) * 15.0
-        bone = (((first - x) / 6.5) ** 2 + ((second - y) / 6.0) ** 2 + (canvas.dice.each(-1, 1, canvas.count)) ** 2 * 0.2).sqrt()
+        bone = (
+            ((first - x) / 6.5) ** 2 + ((second - y) / 6.0) ** 2 + (canvas.dice.each(-1, 1, canvas.count)) ** 2 * 0.2
+        ).sqrt()
         image = image + (55 - image) * ramp((1.1 - bone) * 6)
         image = image + (canvas.each(90, 500) + 10 * fine - image) * ramp((0.85 - bone) * 6)
     return image
@@ -134,7 +136,9 @@ def fruit(canvas: Canvas) -> Tensor:
     angle = torch.atan2(second, first)
     inside = _tube(canvas, (0.0, 0.0), (size, size * canvas.each(0.8, 1.0)))
     segments = 0.6 + 0.4 * torch.cos(angle * float(int(canvas.dice.uniform(5, 12, 1).item())))
-    return (canvas.each(400, 800) * segments + 30 * canvas.texture(6.0)) * ramp(inside) + 200 * ramp(inside) * ramp(6 - inside)
+    return (canvas.each(400, 800) * segments + 30 * canvas.texture(6.0)) * ramp(inside) + 200 * ramp(inside) * ramp(
+        6 - inside
+    )
 
 
 def ankle(canvas: Canvas) -> Tensor:
@@ -144,7 +148,13 @@ def ankle(canvas: Canvas) -> Tensor:
     foot = torch.minimum(70 - (first - 15).abs(), 18 - (second - 42).abs())
     inside = torch.maximum(leg, foot)
     image = (canvas.each(200, 400) + 20 * canvas.texture(8.0)) * ramp(inside, 3.0)
-    for x, y, size in ((-20.0, -20.0, 13.0), (-18.0, 30.0, 14.0), (8.0, 42.0, 11.0), (32.0, 44.0, 9.0), (55.0, 45.0, 7.0)):
+    for x, y, size in (
+        (-20.0, -20.0, 13.0),
+        (-18.0, 30.0, 14.0),
+        (8.0, 42.0, 11.0),
+        (32.0, 44.0, 9.0),
+        (55.0, 45.0, 7.0),
+    ):
         bone = size - torch.maximum((first - x).abs(), (second - y).abs())
         image = image + (50 - image) * ramp(bone)
         image = image + (canvas.each(100, 600) - image) * ramp(bone - 2)

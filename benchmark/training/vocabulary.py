@@ -12,8 +12,9 @@ from string import Formatter
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from benchmark.training import wording
-from benchmark.training.lesions import LOOKS
+from benchmark.training.looks import LOOKS
 from sgmri.catalogue import STANDARD
+from sgmri.errors import ConfigError
 from sgmri.questions import NONE_OF_THESE, QuestionKind
 from sgmri.volume import Anatomy, Plane, Weighting
 from worker.engine.controls import scope
@@ -60,14 +61,24 @@ def build(profile: PromptProfile) -> Tokenizer:
     made.pre_tokenizer = splitter
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    made.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(_pieces(profile)) if len(piece) > 1])
+    made.add_tokens(
+        [AddedToken(piece, normalized=False) for piece in dict.fromkeys(_pieces(profile)) if len(piece) > 1]
+    )
     return made
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a token that exists."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ConfigError(f"expected a tokenizer with {token}, found one without; build it again")
+    return found
 
 
 def _pieces(profile: PromptProfile) -> Iterator[str]:
     """Yield the fixed pieces of prompts and answers."""
     keys = profile.answer_format
-    first, second = answer_keys(profile)
+    second = answer_keys(profile)[1]
     yield answer_start(profile)
     yield f'", "{second}": "'
     yield f'", "{keys.boxes}": ['
@@ -103,7 +114,10 @@ def _texts(profile: PromptProfile) -> Iterator[str]:
         for look in LOOKS[anatomy]:
             for kind in (QuestionKind.DETECTION, QuestionKind.LOCALISATION):
                 yield about_one_frame(kind, (look.label,), profile).text
-            found = (Fact(label=look.label, places=1, first=1, last=2), Fact(label=look.label, places=2, first=1, last=2))
+            found = (
+                Fact(label=look.label, places=1, first=1, last=2),
+                Fact(label=look.label, places=2, first=1, last=2),
+            )
             for several in ((), found, found[:1]):
                 yield known_line(several)
                 yield wording.caption(several)

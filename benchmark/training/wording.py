@@ -17,9 +17,11 @@ SIGNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Enlarged ventricles": ("Wide dark fluid spaces on both sides.", "Enlarged dark fluid spaces."),
         "Likely cysts": ("A smooth dark round space.", "A sharply bordered dark space."),
         "Encephalomalacia": ("A ragged dark cavity with a bright rim.", "Lost tissue with a bright border."),
-        "Extra-axial mass": ("A bright lesion with a broad base at the skull.", "A smooth lesion at the rim of the brain."),
+        "Extra-axial mass": (
+            "A bright lesion with a broad base at the skull.",
+            "A smooth lesion at the rim of the brain.",
+        ),
         "Dural thickening": ("A bright band along the skull.", "A thick bright layer inside the skull."),
-        "Craniotomy": ("A gap in the skull.", "Skull and scalp are missing in one place."),
         "Paranasal sinus opacification": ("A bright filling in front of the brain.", "A filled sinus."),
         "Joint Effusion": ("A wide bright fluid in front of the joint.", "A bright flat fluid."),
         "Bone- Subchondral edema": ("A bright area in the dark marrow.", "Fluid-like signal in the bone."),
@@ -44,7 +46,10 @@ def caption(found: Sequence[Fact]) -> str:
     if not found:
         return "No finding that was asked for is seen in this volume. It looks normal to a model of synthetic lesions."
     listed = "; ".join(
-        f"{fact.label} in {fact.places} {'place' if fact.places == 1 else 'places'} on frames {fact.first} to {fact.last}"
-        for fact in found
+        f"{fact.label} in {fact.places} {_noun(fact.places)} on frames {fact.first} to {fact.last}" for fact in found
     )
     return f"Seen: {listed}. Nothing else that was asked for is seen."
+
+
+def _noun(places: int) -> str:
+    return "place" if places == 1 else "places"

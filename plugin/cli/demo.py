@@ -14,7 +14,7 @@ from plugin.demo import Options, Outcome
 from plugin.demo import run as run_demo
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.findings import frames_as_text
-from worker.engines import ENGINES
+from worker.engines import DEFAULT_ENGINE, ENGINES
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -23,7 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="directory for what is shown")
     parser.add_argument("--phantom", choices=NAMES, default="brain")
     parser.add_argument("--seed", type=int, default=0, help="another patient")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="classical")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE)
     parser.add_argument("--broker", choices=["auto", "redis", "embedded"], default="auto")
     parser.add_argument("--pacs", choices=["auto", "orthanc", "embedded"], default="auto")
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")

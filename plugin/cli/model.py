@@ -1,36 +1,25 @@
-"""``sgmri model``: list, show, verify, fetch and export models; nothing here loads a tensor but ``export``."""
+"""``sgmri model``: list, show, verify, fetch, export, time and examine models."""
 
 import argparse
 import json
-import math
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plugin.checkpoints import BASE_MODEL, check_size
+from plugin.cli.model_bundle import export_bundle
+from plugin.cli.model_exam import run_bench, run_evaluate
 from sgmri import RESEARCH_USE_STATEMENT
-from sgmri.errors import ConfigError, EngineError, EngineUnavailable
+from sgmri.errors import ConfigError, EngineUnavailable
 from worker.engine.bundle import Bundle, find_bundles, load, verify
-
-BASE_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-"""The stock model; what to fall back to where a fine-tune was published without its weights."""
-EXPECTED_8B_PARAMETERS = 8_770_000_000
-"""Vision tower and language model of Qwen3-VL-8B together."""
-TOLERANCE = 0.02
+from worker.engines import chosen_device
 
 _ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.jinja")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CLAIMS_8B = re.compile(r"(?<![0-9.])8b(?![a-z0-9])", re.IGNORECASE)
-_JSON_LIMIT_BYTES = 100_000_000  # the limit that safetensors itself sets for a header
-_BITS = {
-    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
-}
+_DEVICES = ("auto", "cpu", "cuda")
 _EXTRA = "pip install 'sgmri[{}]'"
 _EVIDENCE = {
     "calibration.json": "calibrated",
@@ -40,8 +29,8 @@ _EVIDENCE = {
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add the subcommand and its five actions."""
-    parser = commands.add_parser("model", help="list, show, verify, fetch or export models")
+    """Add the subcommand and its actions."""
+    parser = commands.add_parser("model", help="list, show, verify, fetch, export, time or examine models")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     action = actions.add_parser("list", help="list the bundles of a directory (names and sizes, not hashes)")
@@ -50,25 +39,71 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     action.set_defaults(run=run_list)
 
     action = actions.add_parser("info", help="verify a bundle and show what it is")
-    action.add_argument("bundle", type=Path)
+    _add_bundle(action)
     action.set_defaults(run=run_info)
 
-    action = actions.add_parser("verify", help="compare every file of a bundle with its sha256")
-    action.add_argument("bundle", type=Path)
+    action = actions.add_parser("verify", help="compare every file with its sha256, then replay the golden cases")
+    _add_bundle(action)
     action.add_argument("--digest", help="the bundle's digest that you trust (64 hexadecimal digits)")
+    action.add_argument("--files-only", action="store_true", help="load nothing: leave the golden cases out")
+    action.add_argument("--device", choices=_DEVICES, default="auto")
     action.set_defaults(run=run_verify)
 
+    _add_makers(actions)
+    _add_exams(actions)
+
+
+def _add_makers(actions: "argparse._SubParsersAction[Any]") -> None:
+    """Add what fetches and makes models."""
     action = actions.add_parser("pull", help="fetch published weights from the Hugging Face Hub")
     action.add_argument("repository", metavar="REPO", help=f"such as {BASE_MODEL}")
     action.add_argument("--revision", metavar="COMMIT", help="commit, 40 hexadecimal digits; a branch can move")
     action.add_argument("--out", type=Path, required=True, help="new directory for the checkpoint")
     action.set_defaults(run=run_pull)
 
-    action = actions.add_parser("export", help="write the vision encoder of a checkpoint as ONNX, and compare both")
+    action = actions.add_parser("export", help="make the ONNX encoder, or the whole bundle, of a checkpoint")
     action.add_argument("checkpoint", type=Path)
-    action.add_argument("--out", type=Path, required=True, metavar="FILE")
+    target = action.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", type=Path, metavar="FILE", help="write the encoder alone")
+    target.add_argument("--bundle", type=Path, metavar="DIR", help="make a sealed bundle in a new directory")
     action.add_argument("--precision", choices=["fp32", "fp16"], default="fp16")
+    action.add_argument("--profile", default="qwen3-vl", help="of a bundle: what its weights were trained on")
+    action.add_argument("--licence", default="see the checkpoint's own", help="of a bundle: the weights' licence")
+    action.add_argument("--device", choices=_DEVICES, default="auto", help="where a bundle's golden cases are read")
     action.set_defaults(run=run_export)
+
+
+def _add_exams(actions: "argparse._SubParsersAction[Any]") -> None:
+    """Add what times and examines models."""
+    action = actions.add_parser("bench", help="how long a phantom takes to read on this machine, and how much memory")
+    _add_bundle(action)
+    action.add_argument("--rounds", type=int, default=3)
+    action.add_argument("--device", choices=_DEVICES, default="auto")
+    action.add_argument("--json", action="store_true", help="for machines")
+    action.set_defaults(run=run_bench)
+
+    action = actions.add_parser("evaluate", help="examine a model on synthetic volumes that it was never trained on")
+    _add_bundle(action)
+    action.add_argument("--engine", choices=["grounded", "classical"], default="grounded")
+    action.add_argument("--volumes", type=int, default=200, help="half of them normal, two thirds heads")
+    action.add_argument("--strangers", type=int, default=24, help="volumes that are no head and no knee, of each sort")
+    action.add_argument("--seed", type=int, default=0, help="another examination")
+    action.add_argument("--real", type=Path, metavar="DIR", help="real FLAIR: a folder with volumes/ms_ljubljana_long")
+    action.add_argument("--device", choices=_DEVICES, default="auto")
+    action.add_argument("--json", type=Path, metavar="FILE", help="write the scores for machines too")
+    action.set_defaults(run=run_evaluate)
+
+
+def _add_bundle(action: argparse.ArgumentParser) -> None:
+    action.add_argument("bundle", type=Path, nargs="?", help="directory of a bundle; default: the embedded model")
+
+
+def _bundle(arguments: argparse.Namespace) -> Path:
+    """Return the bundle that was named, or the embedded one."""
+    from worker.engine.places import embedded_bundle
+
+    directory: Path = arguments.bundle if arguments.bundle is not None else embedded_bundle()
+    return directory
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -88,7 +123,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_info(arguments: argparse.Namespace) -> int:
     """Print what a bundle is, once it has verified."""
-    bundle = load(arguments.bundle)
+    bundle = load(_bundle(arguments))
     manifest = bundle.manifest
     print(f"{manifest.model_id} {manifest.version} ({manifest.kind}), licence {manifest.licence}")
     print(f"digest         {bundle.digest}")
@@ -106,13 +141,39 @@ def run_info(arguments: argparse.Namespace) -> int:
 def run_verify(arguments: argparse.Namespace) -> int:
     """Print each file with ok or BAD; 1 if one is bad."""
     bad = 0
-    for check in verify(arguments.bundle, expect_digest=arguments.digest):
+    directory = _bundle(arguments)
+    for check in verify(directory, expect_digest=arguments.digest):
         bad += check.problem is not None
         print(f"{'ok ' if check.problem is None else 'BAD'} {check.shown_name}", end="")
         print("" if check.problem is None else f": {check.problem}", flush=True)
     if bad:
         print(f"sgmri: {bad} files are not as sealed; this bundle will not load", file=sys.stderr)
-    return int(bad > 0)
+        return 1
+    return 0 if arguments.files_only else _replay(directory, arguments)
+
+
+def _replay(directory: Path, arguments: argparse.Namespace) -> int:
+    """Read the golden cases anew, and print what differs."""
+    try:
+        from worker.engine.loading import golden_problems, load_engine  # torch: seconds, and only here
+        from worker.engine.local import Device
+    except ImportError as error:
+        print(f"--  golden cases: not replayed, no {error.name} here; {_EXTRA.format('worker-cpu')}")
+        return 0
+    bundle = load(directory, expect_digest=arguments.digest)
+    if "golden.npz" not in bundle.files:
+        print("--  golden cases: the bundle has none")
+        return 0
+    engine, speaker = load_engine(bundle, Device(name=chosen_device(arguments.device)))
+    problems = golden_problems(bundle, engine, speaker)
+    engine.close()
+    for problem in problems:
+        print(f"BAD golden {problem}")
+    if problems:
+        print("sgmri: this machine reads otherwise than sealed; a worker here takes no work", file=sys.stderr)
+        return 1
+    print("ok  golden cases: read as sealed")
+    return 0
 
 
 def run_pull(arguments: argparse.Namespace) -> int:
@@ -163,119 +224,10 @@ def _download(repository: str, revision: str, directory: Path) -> None:
         ) from error
 
 
-def check_size(repository: str, directory: Path) -> int:
-    """Count the parameters of a checkpoint and refuse one that is not of the size its name claims.
-
-    Raises
-    ------
-    EngineError
-        If it is incomplete, empty, or claims 8B and is more than 2 % off.
-    """
-    advice = f"; delete {directory}, and use the base model {BASE_MODEL} instead"
-    if not (directory / "config.json").is_file():
-        raise EngineError(f"{repository}: expected config.json, found none{advice}")
-    try:
-        count = count_parameters(directory)
-    except EngineError as error:
-        raise EngineError(f"{repository}: {error}{advice}") from None
-    if _CLAIMS_8B.search(repository) and abs(count / EXPECTED_8B_PARAMETERS - 1) > TOLERANCE:
-        raise EngineError(
-            f"{repository}: expected about {EXPECTED_8B_PARAMETERS / 1e9:.2f} billion parameters as its name claims, "
-            f"found {count:,}{advice}"
-        )
-    return count
-
-
-def count_parameters(directory: Path) -> int:
-    """Count the parameters of a checkpoint from the headers of its safetensors, without loading a tensor.
-
-    Parameters
-    ----------
-    directory
-        Holds ``model.safetensors.index.json`` and its shards, or safetensors without an index.
-
-    Raises
-    ------
-    EngineError
-        If there are none, a shard is missing, cut short or empty, or a tensor is not where the index says.
-    """
-    index = directory / "model.safetensors.index.json"
-    promised = _weight_map(index) if index.is_file() else {}
-    names = sorted(set(promised.values())) or sorted(path.name for path in directory.glob("*.safetensors"))
-    if not names:
-        raise EngineError("expected weights as *.safetensors, found none")
-    shapes = {name: _shapes(directory / name) for name in names}
-    for tensor, name in promised.items():
-        if tensor not in shapes[name]:
-            raise EngineError(f"{name}: expected the tensor that the index promises, found others; fetch both again")
-    tensors = [tensor for shard in shapes.values() for tensor in shard]
-    if len(set(tensors)) != len(tensors):
-        raise EngineError("expected each tensor in one shard, found one twice; remove the shards of another checkpoint")
-    return sum(math.prod(shape) for shard in shapes.values() for shape in shard.values())
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    if index.stat().st_size > _JSON_LIMIT_BYTES:
-        raise EngineError(f"{index.name}: expected at most {_JSON_LIMIT_BYTES:,} bytes, found more")
-    document = _json_object(index.name, index.read_bytes())
-    found = document.get("weight_map")
-    if not isinstance(found, dict) or not found:
-        raise EngineError(f"{index.name}: expected a weight_map, found none; fetch it again")
-    for name in found.values():
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise EngineError(f"{index.name}: expected plain names of safetensors, found something else")
-    return found
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    """Read the shape of every tensor of a safetensors file, and check that its bytes are there."""
-    if not path.is_file():
-        raise EngineError(f"{path.name}: expected this shard, found none; fetch it again")
-    size_bytes = path.stat().st_size
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size_bytes < 8 or length > min(_JSON_LIMIT_BYTES, size_bytes - 8):
-            raise EngineError(f"{path.name}: expected a safetensors header, found none; fetch the file again")
-        header = _json_object(path.name, stream.read(length))
-    header.pop("__metadata__", None)
-    if not header:
-        raise EngineError(f"{path.name}: expected tensors, found an empty shard; its authors must save it again")
-    shapes = {tensor: _shape(path.name, entry) for tensor, entry in header.items()}
-    end = max(entry["data_offsets"][1] for entry in header.values())
-    if 8 + length + end != size_bytes:
-        raise EngineError(f"{path.name}: expected {8 + length + end} bytes, found {size_bytes}; fetch the file again")
-    return shapes
-
-
-def _shape(name: str, entry: Mapping[str, Any]) -> list[int]:
-    try:
-        shape, (begin, end), bits = list(entry["shape"]), entry["data_offsets"], _BITS[entry["dtype"]]
-        is_sound = all(type(value) is int and value >= 0 for value in (*shape, begin, end))
-        is_sound = is_sound and (end - begin) * 8 == math.prod(shape) * bits
-    except (KeyError, TypeError, ValueError):
-        is_sound = False
-    if not is_sound:
-        raise EngineError(f"{name}: expected tensors with type, shape and place, found another entry; fetch it again")
-    if not math.prod(shape):
-        raise EngineError(
-            f"{name}: expected weights, found a tensor without elements, as a training run leaves that saved its "
-            "sharded state (ZeRO-3) without gathering it; its authors must save it again"
-        )
-    return shape
-
-
-def _json_object(name: str, text: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise EngineError(f"{name}: expected a JSON object, found something else; fetch the file again")
-    return document
-
-
 def run_export(arguments: argparse.Namespace) -> int:
     """Export, print the comparison with the original; 1 if they differ too much."""
+    if arguments.bundle is not None:
+        return export_bundle(arguments)
     try:
         from worker.engine.export import export_encoder  # torch: seconds, and only here
 

@@ -15,7 +15,7 @@ from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.errors import ConfigError
 from sgmri.interfaces import Engine, ReadingControl
 from worker.contact_sheet import draw
-from worker.engines import ENGINES, create_engine
+from worker.engines import DEFAULT_ENGINE, ENGINES, create_engine
 from worker.pipeline import read_series
 
 
@@ -24,7 +24,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("read", help="read a folder of DICOM: SR, SEG, reading.json and a contact sheet")
     parser.add_argument("path", type=Path, help="a DICOM file or a folder that holds one study")
     parser.add_argument("--out", type=Path, required=True, help="directory for the results")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="classical")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE)
     parser.set_defaults(run=run)
 
 

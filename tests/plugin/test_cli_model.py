@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from plugin.checkpoints import EXPECTED_8B_PARAMETERS, check_size, count_parameters
 from plugin.cli.main import main
-from plugin.cli.model import EXPECTED_8B_PARAMETERS, check_size, count_parameters
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import EngineError
 from worker.engine.bundle import Bundle, seal
@@ -121,6 +121,7 @@ def test_verify_says_ok_for_each_file(sealed: Bundle, capsys: pytest.CaptureFixt
     """A good bundle gives exit code 0 and one "ok" for each file and the manifest."""
     assert main(["model", "verify", str(sealed.directory), "--digest", sealed.digest]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop() == "--  golden cases: the bundle has none"
     assert len(lines) == len(sealed.files) + 1
     assert all(line.startswith("ok  ") for line in lines)
 

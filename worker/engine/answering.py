@@ -226,10 +226,7 @@ class Answering:
         }
         chosen = next(iter(winners))
         found = {tracklet.label for tracklet in self._about(question)}
-        if chosen == NONE_OF_THESE:
-            fits = bool(found - set(question.options))
-        else:
-            fits = chosen in found
+        fits = bool(found - set(question.options)) if chosen == NONE_OF_THESE else chosen in found
         if len(winners) > 1 or not fits:
             return _unanswered(question, Unanswered.CONTRADICTION)
         return Answer(

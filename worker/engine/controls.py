@@ -1,4 +1,4 @@
-"""Questions that an engine asks itself: is this the organ, and does it say yes to what cannot be there?
+"""Questions that an engine asks itself: whether this is the organ, and whether it affirms what cannot be there.
 
 They are asked with every volume, beside the question set's own, and never shown as answers. One wrong control and
 nothing of the reading stands: who finds a joint effusion in a head finds anything anywhere.

@@ -1,4 +1,4 @@
-"""What the asking needs of a model, whether it runs here or behind a server: open a volume, weigh choices, say answers."""
+"""What the asking needs of a model, here or behind a server: open a volume, weigh choices, say answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

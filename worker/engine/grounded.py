@@ -194,9 +194,7 @@ class _Reading:
         # Weights that were never taught to tell organs apart are asked for impossible findings only
         return tuple(question for question in denied if question.labels)
 
-    def _failed_control(
-        self, controls: Sequence[Question], weights: Sequence[Weights | None]
-    ) -> Unanswered | None:
+    def _failed_control(self, controls: Sequence[Question], weights: Sequence[Weights | None]) -> Unanswered | None:
         """Return why nothing may be said: the organ is not recognised, or something impossible is affirmed."""
         for question, one in zip(controls, weights, strict=True):
             affirmed = one is not None and one[0] >= one[1]
@@ -223,6 +221,4 @@ class _Reading:
             wanted.update({label: None for label in question.labels if label in self._card.labels})
         profile, threshold = self._card.profile, self._card.calibration.frame_threshold
         sights = look_at_frames(self._conversation, list(wanted), self._frames, profile, self._control)
-        return ground(
-            self._conversation, sights, self._frames, profile, threshold=threshold, control=self._control
-        )
+        return ground(self._conversation, sights, self._frames, profile, threshold=threshold, control=self._control)

@@ -168,9 +168,7 @@ def _closed(tracklet: Tracklet, sights: Mapping[str, Sight]) -> Tracklet:
                     }
                 )
                 findings.append(
-                    Finding(
-                        label=finding.label, frame_index=between, box=middle, score=_probability(odds[between])
-                    )
+                    Finding(label=finding.label, frame_index=between, box=middle, score=_probability(odds[between]))
                 )
         findings.append(finding)
     return replace(tracklet, findings=tuple(findings))

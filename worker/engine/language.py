@@ -7,7 +7,6 @@ float32 the answers are those of a separate run for each question, token for tok
 Nothing is kept on the torch modules, so that readings in one process cannot mix.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,12 +21,9 @@ from worker.engine.checkpoint import DTYPES, DType, load_checkpoint, memory_guar
 from worker.engine.decoder import Decoder
 from worker.engine.grammar import Matcher, allowed_tokens
 from worker.engine.packing import SHARED, Decoding, PrefixSession, Row, Workspace, group_owner
-from worker.engine.positions import Grid, mrope_positions
+from worker.engine.positions import Grid
+from worker.engine.prefixes import open_alone, open_prefix
 from worker.engine.static import StaticSteps, capacity_for
-
-_log = logging.getLogger(__name__)
-_TOKENS_A_PASS = 32_768
-"""Frames that are shown alone are read so many tokens at a time; bounds the memory of the layers."""
 
 
 class LanguageModel:
@@ -119,14 +115,8 @@ class LanguageModel:
         EngineUnavailable
             If memory ran out.
         """
-        decoder = self.decoder
-        positions, following = mrope_positions(token_ids, grids, merge=decoder.merge, visual_ids=decoder.visual_ids)
-        decoder.check_features(int(decoder.is_visual(token_ids).sum()), (embeds, *deepstack))
         self._check_limit(len(token_ids))
-        with memory_guard(), torch.inference_mode():
-            keys, values = decoder.read(token_ids, positions, embeds[None], [each[None] for each in deepstack])
-            owners = torch.full((len(token_ids),), SHARED, dtype=torch.int32, device=decoder.weight.device)
-        return _opened(keys, values, owners, following)
+        return open_prefix(self.decoder, token_ids, embeds, deepstack, grids)
 
     def open_alone(
         self, token_ids: NDArray[np.int64], *, embeds: torch.Tensor, deepstack: Sequence[torch.Tensor], grid: Grid
@@ -145,25 +135,9 @@ class LanguageModel:
         EngineError, EngineUnavailable
             As :meth:`open`.
         """
-        decoder = self.decoder
-        positions, following = mrope_positions(token_ids, [grid], merge=decoder.merge, visual_ids=decoder.visual_ids)
-        is_visual = decoder.is_visual(token_ids)
-        count, shared = len(embeds), int(np.argmax(is_visual))
-        decoder.check_features(count * int(is_visual.sum()), (embeds, *deepstack))
-        own = len(token_ids) - shared
-        self._check_limit(shared + count * own)
-        parts = []
-        with memory_guard(), torch.inference_mode():
-            step = max(1, _TOKENS_A_PASS // len(token_ids))
-            for some in (slice(start, start + step) for start in range(0, count, step)):
-                parts.append(decoder.read(token_ids, positions, embeds[some], [each[some] for each in deepstack]))
-            keys, values = (
-                [_side_by_side(blocks, shared) for blocks in zip(*layers, strict=True)]
-                for layers in zip(*parts, strict=True)
-            )
-            owners = torch.full((shared + count * own,), SHARED, dtype=torch.int32, device=decoder.weight.device)
-            owners[shared:] = group_owner(0) - torch.arange(count, device=owners.device).repeat_interleave(own).int()
-        return _opened(keys, values, owners, following, groups=count)
+        shared = int(np.argmax(self.decoder.is_visual(token_ids)))
+        self._check_limit(shared + len(embeds) * (len(token_ids) - shared))
+        return open_alone(self.decoder, token_ids, embeds, deepstack, grid)
 
     def score(
         self,
@@ -403,24 +377,3 @@ def _allowed(rows: Sequence[Row], vocabulary: int) -> NDArray[np.bool_] | None:
     if all(row.matcher is None for row in rows):
         return None
     return allowed_tokens([row.matcher for row in rows], vocabulary)
-
-
-def _opened(
-    keys: Sequence[torch.Tensor],
-    values: Sequence[torch.Tensor],
-    owners: torch.Tensor,
-    following: int,
-    groups: int = 0,
-) -> PrefixSession:
-    session = PrefixSession(
-        keys=tuple(keys), values=tuple(values), owners=owners, next_position=following, groups=groups
-    )
-    _log.debug("prefix of %d tokens, %d bytes of keys and values", session.length, session.bytes)
-    return session
-
-
-def _side_by_side(blocks: Sequence[torch.Tensor], shared: int) -> torch.Tensor:
-    """Put the blocks of several frames, (frames, heads, tokens, size), behind their common start, kept once."""
-    start = blocks[0][:1, :, :shared]
-    own = [block[:, :, shared:].transpose(0, 1).flatten(1, 2)[None] for block in blocks]
-    return torch.cat([start, *own], dim=2)

@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from sgmri.errors import ConfigError, EngineUnavailable
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import QuestionKind
-from tokenizers import Tokenizer
 from worker.engine.bundle import Bundle
 from worker.engine.checkpoint import DType
 from worker.engine.conversation import Ask, Weights
 from worker.engine.fitting import fit
-from worker.engine.grammar import AnswerLimits, Grammars, Matcher, answer_schema
+from worker.engine.grammar import Grammars, Matcher
+from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.language import LanguageModel
 from worker.engine.packing import Ending, Generated, PrefixSession
 from worker.engine.profiles import Layout, PromptProfile
@@ -287,12 +288,16 @@ class LocalConversation:
         frames = sorted({ask.frame_index for ask in asked if ask.frame_index is not None})
         for known, session in self._sessions_alone(frames, self._features):
             places = [place for place, ask in enumerate(asked) if ask.frame_index in known]
-            yield session, places, [known.index(index) for place in places if (index := asked[place].frame_index) is not None]
+            yield (
+                session,
+                places,
+                [known.index(index) for place in places if (index := asked[place].frame_index) is not None],
+            )
 
     def _sessions_alone(
         self, frames: Sequence[int], features: Features
     ) -> Iterator[tuple[tuple[int, ...], PrefixSession]]:
-        """Yield sessions that hold the frames, each alone: the one that is open, or new ones within the memory limit."""
+        """Yield sessions that hold the frames, each alone: the open one, or new ones within the memory limit."""
         if not frames:
             return
         if self._alone is not None and set(frames) <= set(self._alone[0]):

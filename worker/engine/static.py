@@ -109,7 +109,7 @@ class _Step:
     def _capture(self) -> None:
         # Libraries choose and set up their kernels on the first call, which a graph must not hold; a step may be
         # done again, for it writes the same keys to the same columns
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._call()

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 from sgmri.errors import ConfigError, EngineError
 from sgmri.questions import Question, QuestionKind
 from tests.worker.engine.tiny_language import token_id, tokenizer
-from worker.engine.grammar import AnswerLimits, Grammars, Matcher, allowed_tokens, answer_schema
+from worker.engine.grammar import Grammars, Matcher, allowed_tokens
+from worker.engine.grammar_schema import AnswerLimits, answer_schema
+from worker.engine.profiles import PROFILES
+from worker.engine.prompts import answer_keys
 
 _TOKENS = tokenizer()
 _VOCABULARY = _TOKENS.get_vocab_size() + 37  # padded, and no multiple of 32
@@ -16,6 +20,7 @@ _END = token_id(_TOKENS, "<|im_end|>")
 _LIMITS = AnswerLimits(
     frame_numbers=(2, 11), rows=64, columns=96, labels=("Mass", "Edema"), max_boxes=3, max_count=12, max_characters=30
 )
+_PROFILE = PROFILES["sgmri-vqa-sft"]
 _OPTIONS = ("Mass", "Bone- Subchondral edema", "None of these")
 
 
@@ -55,7 +60,7 @@ def _check(kind: QuestionKind, answer: dict[str, Any]) -> None:
         assert type(answer["answer"]) is int
         assert 0 <= answer["answer"] <= 12
     elif kind is QuestionKind.CLASSIFICATION:
-        assert answer["answer"] in _OPTIONS
+        assert re.fullmatch(r"\([A-C]\)(, \([A-C]\)){0,2}", answer["answer"])
     boxes = answer.get("bboxes", [])
     assert len(boxes) <= 3
     assert boxes or kind is not QuestionKind.LOCALISATION
@@ -72,7 +77,7 @@ def _check(kind: QuestionKind, answer: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", list(QuestionKind))
 def test_random_logits_give_valid_answers(grammars: Grammars, kind: QuestionKind) -> None:
     """Twelve answers of each kind from random logits (sixty in all) parse, with every number and name in range."""
-    schema = answer_schema(_question(kind), _LIMITS)
+    schema = answer_schema(_question(kind), _PROFILE, _LIMITS)
     texts = set()
     for seed in range(12):
         text, _ = _walk(grammars.matcher(schema), np.random.default_rng(seed), force=True)
@@ -84,7 +89,7 @@ def test_random_logits_give_valid_answers(grammars: Grammars, kind: QuestionKind
 @pytest.mark.parametrize("kind", list(QuestionKind))
 def test_answers_without_fast_forward_are_valid_too(grammars: Grammars, kind: QuestionKind) -> None:
     """Choosing forced tokens one by one gives valid answers as well, and takes more choices."""
-    schema = answer_schema(_question(kind), _LIMITS)
+    schema = answer_schema(_question(kind), _PROFILE, _LIMITS)
     forced_choices = slow_choices = 0
     for seed in range(4):
         text, choices = _walk(grammars.matcher(schema), np.random.default_rng(seed), force=False)
@@ -99,7 +104,7 @@ def test_full_answer_is_spelt_as_in_training(grammars: Grammars) -> None:
     text = (
         '{"reasoning": "A focus.", "answer": "one", "bboxes": [{"frame": 7, "label": "Mass", "bbox": [5, 60, 12, 3]}]}'
     )
-    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _LIMITS))
+    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _PROFILE, _LIMITS))
     for token in _TOKENS.encode(text).ids:
         assert not matcher.is_complete
         matcher.advance(token)
@@ -119,7 +124,7 @@ def test_full_answer_is_spelt_as_in_training(grammars: Grammars) -> None:
 )
 def test_answers_out_of_range_are_refused(grammars: Grammars, wrong: str) -> None:
     """A missing box, a foreign frame, a foreign label, a corner outside and a box without width are not allowed."""
-    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _LIMITS))
+    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _PROFILE, _LIMITS))
     with pytest.raises(EngineError, match="allows"):
         for token in _TOKENS.encode(wrong).ids:
             matcher.advance(token)
@@ -128,7 +133,7 @@ def test_answers_out_of_range_are_refused(grammars: Grammars, wrong: str) -> Non
 def test_one_frame_fixes_the_frame_number(grammars: Grammars) -> None:
     """Asked of a single frame, the frame number is forced."""
     limits = AnswerLimits(frame_numbers=(7, 7), rows=64, columns=96, labels=("Mass",))
-    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), limits))
+    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _PROFILE, limits))
     matcher.take_forced()
     written = '{"reasoning": "", "answer": "'
     for token in _TOKENS.encode(written).ids[len(_TOKENS.encode('{"reasoning": "').ids) :]:
@@ -137,9 +142,33 @@ def test_one_frame_fixes_the_frame_number(grammars: Grammars) -> None:
     assert '"frame": 7, "label": "Mass", "bbox": [' in _TOKENS.decode(list(matcher.take_forced()))
 
 
+@pytest.mark.parametrize("name", ["sgmri", "qwen3-vl"])
+def test_the_profile_decides_keys_order_and_coordinates(grammars: Grammars, name: str) -> None:
+    """Random answers have the profile's keys in its order, and boxes in its coordinates: thousandths, not pixels."""
+    profile = PROFILES[name]
+    schema = answer_schema(_question(QuestionKind.LOCALISATION), profile, _LIMITS)
+    numbers: list[int] = []
+    for seed in range(12):
+        text, _ = _walk(grammars.matcher(schema), np.random.default_rng(seed), force=True)
+        answer = json.loads(text)
+        assert list(answer)[:2] == list(answer_keys(profile))
+        numbers += [number for box in answer["bboxes"] for number in box[profile.answer_format.box]]
+    assert max(numbers) > 96
+    assert all(0 <= number <= 1000 for number in numbers)
+
+
+def test_a_frame_may_show_nothing(grammars: Grammars) -> None:
+    """Where a box is not demanded, the empty list is an answer."""
+    limits = AnswerLimits(frame_numbers=(1, 1), rows=64, columns=96, labels=("Mass",), min_boxes=0)
+    matcher = grammars.matcher(answer_schema(_question(QuestionKind.LOCALISATION), _PROFILE, limits))
+    for token in _TOKENS.encode('{"reasoning": "", "answer": "", "bboxes": []}').ids:
+        matcher.advance(token)
+    assert matcher.is_complete
+
+
 def test_padding_rows_are_never_allowed(grammars: Grammars) -> None:
     """Tokens beyond the tokenizer, and the special ones, are masked; an answer without grammar may be anything."""
-    matcher = grammars.matcher(answer_schema(_question(QuestionKind.DETECTION), _LIMITS))
+    matcher = grammars.matcher(answer_schema(_question(QuestionKind.DETECTION), _PROFILE, _LIMITS))
     allowed = allowed_tokens([matcher, None], _VOCABULARY)
     assert allowed.shape == (2, _VOCABULARY)
     assert allowed[0].any()

@@ -14,7 +14,8 @@ from sgmri.interfaces import ReadingControl
 from sgmri.questions import Question, QuestionKind
 from tests.worker.engine.tiny_language import TinyLanguage, TinyVolume, build, save
 from worker.engine.checkpoint import memory_guard
-from worker.engine.grammar import AnswerLimits, Grammars, answer_schema
+from worker.engine.grammar import Grammars
+from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.language import LanguageModel
 from worker.engine.packing import Ending, PrefixSession
 from worker.engine.profiles import PROFILES
@@ -268,7 +269,9 @@ def test_grammar_and_free_answers_share_a_run(
 ) -> None:
     """A question without a grammar is answered beside one that has it as if it were alone."""
     limits = AnswerLimits(frame_numbers=(1, 3), rows=64, columns=96, max_characters=12)
-    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits)
+    schema = answer_schema(
+        Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits
+    )
     matcher = _grammars(tiny).matcher(schema)
     mixed = tiny.language.run(session, questions[:2], max_new_tokens=_NEW, matchers=[matcher, None])
     assert list(mixed.answers[1].token_ids) == _answers(tiny, session, [questions[1]])[0]
@@ -279,7 +282,9 @@ def test_forced_tokens_stop_at_the_limit(
 ) -> None:
     """An answer whose start is forced beyond the limit is cut there and says so."""
     limits = AnswerLimits(frame_numbers=(1, 3), rows=64, columns=96)
-    schema = answer_schema(Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits)
+    schema = answer_schema(
+        Question(question_id="q", kind=QuestionKind.COUNTING, text="?"), PROFILES["sgmri-vqa-sft"], limits
+    )
     run = tiny.language.run(session, questions[:1], max_new_tokens=3, matchers=[_grammars(tiny).matcher(schema)])
     assert run.answers[0].ending is Ending.LENGTH
     assert len(run.answers[0].token_ids) == run.answers[0].forced == 3

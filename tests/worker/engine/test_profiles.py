@@ -56,6 +56,8 @@ def _broken(**changes: Any) -> dict[str, Any]:
         (_broken(system="{count!r}"), "may only use"),
         (_broken(system="{"), "no template"),
         (_broken(closing="<|im_end|>"), "special tokens"),
+        (_broken(frame_texts={"detection": "{label}?", "localisation": "?"}), "may only use"),
+        (_broken(frame_texts={"detection": "?"}), "missing"),
         (_broken(answer_format=to_mapping(PROFILES["sgmri"])["answer_format"] | {"box": "frame"}), "different"),  # type: ignore[operator]
     ],
 )

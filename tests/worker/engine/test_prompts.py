@@ -10,7 +10,16 @@ from sgmri.interfaces import Frames
 from sgmri.questions import Question, QuestionKind
 from sgmri.volume import Anatomy, Plane, Weighting
 from worker.engine.profiles import PROFILES, Layout, PromptProfile
-from worker.engine.prompts import Role, Segment, answer_start, chatml, contract, prefix, question_text
+from worker.engine.prompts import (
+    Role,
+    Segment,
+    about_one_frame,
+    answer_start,
+    chatml,
+    contract,
+    prefix,
+    question_text,
+)
 
 _BRAIN = Frames(
     pixels=np.zeros((5, 320, 260), np.uint8),
@@ -32,7 +41,7 @@ def test_all_questions_of_a_volume_share_their_prefix(profile: PromptProfile) ->
     assert shared.endswith("<|vision_end|>")
     assert shared.count("<|vision_start|>") == 5
     questions = STANDARD[Anatomy.BRAIN].questions
-    prompts = {chatml(prefix(_BRAIN, profile), question_text(question, profile, 2)) for question in questions}
+    prompts = {chatml(prefix(_BRAIN, profile), question_text(question, profile)) for question in questions}
     assert len(prompts) == len(questions)
     for prompt in prompts:
         assert prompt.startswith(shared)
@@ -70,17 +79,28 @@ def test_pairs_of_frames_are_one_block() -> None:
 @pytest.mark.parametrize("kind", QuestionKind)
 @_each_profile
 def test_every_kind_has_its_own_task_line(kind: QuestionKind, profile: PromptProfile) -> None:
-    """The question, its lettered options, its task line and the frame asked about are in the text."""
+    """The question, its lettered options, its task line and what is known so far are in the text."""
     options = ("Mass", "Edema") if kind is QuestionKind.CLASSIFICATION else ()
     question = Question(question_id="q", kind=kind, text="What about it?", labels=("Mass",), options=options)
-    text = question_text(question, profile, 6)
+    text = question_text(question, profile, known="Findings: none.")
     assert "Question: What about it?" in text
     assert ("(A) Mass\n(B) Edema" in text) == bool(options)
-    assert "Frame 7 only" in text
+    assert "\nFindings: none.\n" in text
     assert ("Label boxes with: Mass." in text) == (kind is QuestionKind.LOCALISATION)
     others = [question_text(replace(question, kind=other, options=()), profile) for other in QuestionKind]
     assert len(set(others)) == len(QuestionKind)
-    assert "only;" not in question_text(question, profile)
+    assert "Findings" not in question_text(question, profile)
+
+
+@_each_profile
+def test_one_frame_is_asked_about_in_the_profiles_words(profile: PromptProfile) -> None:
+    """A finding on a single frame is asked for by its label, and boxes are to be called by it."""
+    for kind in (QuestionKind.DETECTION, QuestionKind.LOCALISATION):
+        question = about_one_frame(kind, ("Mass", "Edema"), profile)
+        assert question.kind is kind
+        assert "Mass or Edema" in question.text
+        assert question.labels == ("Mass", "Edema")
+        assert "{" not in question_text(question, profile)
 
 
 def test_words_cannot_become_tokens() -> None:
