@@ -83,8 +83,9 @@ class Outcome:
         Result series that C-FIND lists.
     differences
         Between the reading and the objects read back; empty is good.
-    planted, found
-        How many lesions the phantom has, and how many of them the reading's boxes overlap on a common frame.
+    planted, found, named
+        How many lesions the phantom has, on how many of them a box lies (IoU of at least 0.5 on a common frame), and
+        on how many one of the lesion's own name.
     contact_sheet
         The picture.
     """
@@ -97,6 +98,7 @@ class Outcome:
     differences: tuple[str, ...] = ()
     planted: int = 0
     found: int = 0
+    named: int = 0
     contact_sheet: Path | None = None
 
     @property
@@ -253,6 +255,7 @@ def _review(trip: _Trip, row: SeriesRow) -> Outcome:
         differences=differences,
         planted=len(trip.phantom.lesions),
         found=_found(trip.phantom, reading),
+        named=_found(trip.phantom, reading, by_name=True),
         contact_sheet=out / "contact-sheet.png",
     )
 
@@ -290,10 +293,12 @@ def _fetch(reviewer: Destination, row: SeriesRow, match: Match, out: Path) -> Pa
     return target
 
 
-def _found(phantom: Phantom, reading: Reading) -> int:
+def _found(phantom: Phantom, reading: Reading, *, by_name: bool = False) -> int:
     return sum(
         any(
-            seen.frame_index == planted.frame_index and iou(seen.box, planted.box) >= 0.5
+            seen.frame_index == planted.frame_index
+            and iou(seen.box, planted.box) >= 0.5
+            and (not by_name or seen.label == lesion.label)
             for planted in lesion.findings
             for seen in reading.findings
         )

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.network import echo
 from plugin.listener import open_journal
-from sgmri.errors import ConfigError, PeerUnavailable
+from sgmri.errors import ConfigError, EngineError, PeerUnavailable
 from sgmri.settings import Settings
 from worker.app import create_app
 from worker.delivery import destination
@@ -114,9 +114,10 @@ def _services(settings: Settings) -> Iterator[Check]:
     yield _journal(settings)
     yield _broker(create_app(settings.broker.url))
     try:
-        create_engine(settings.worker.engine).close()
-        yield _check("engine", True, settings.worker.engine)
-    except ConfigError as error:
+        engine = create_engine(settings.worker.engine, settings.worker)
+        yield _check("engine", True, f"{settings.worker.engine}: {engine.describe().name} {engine.describe().version}")
+        engine.close()
+    except (ConfigError, EngineError) as error:
         yield _check("engine", False, str(error))
     if not settings.listener.peers:
         yield Check(name="peers", verdict=Verdict.NOTE, text="none configured: every association will be rejected")

@@ -183,8 +183,8 @@ is_installed() {
 
 install_project() {
     local extra="$1" log="$VENV/install.log"
-    # The tests' torch by version: an open range may bring gigabytes of CUDA to a machine without a GPU
-    if [ "$extra" = dev ] && ! "$VENV/bin/python" -c 'import torch' 2>/dev/null \
+    # torch by version: an open range may bring gigabytes of CUDA to a machine without a GPU
+    if { [ "$extra" = dev ] || [ "$extra" = demo ]; } && ! "$VENV/bin/python" -c 'import torch' 2>/dev/null \
         && ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input torch==2.13.0 >"$log" 2>&1; then
         cannot "pip could not install torch:"
         cat "$log" >&2

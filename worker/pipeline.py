@@ -22,7 +22,7 @@ from sgmri.interfaces import Engine, Frames, ReadingControl
 from sgmri.questions import Answer, QuestionSet
 from sgmri.readings import Reading
 from sgmri.volume import Anatomy, Volume
-from worker.engine.guard import guard
+from worker.engine.guard import guard, refuse_wrong_sides
 from worker.rendering import render, to_source
 
 Timing = Callable[[str, float], None]
@@ -121,7 +121,7 @@ def to_reading(
     answers: Sequence[Answer],
     started_at: datetime,
 ) -> Reading:
-    """Check an engine's answers, map their boxes back to the source and say on which side they lie."""
+    """Check an engine's answers, map their boxes back to the source and hold what they say of sides against these."""
     checked = to_source(guard(answers, frames, questions), frames)
     tracklets: dict[str, Tracklet] = {}
     placed = []
@@ -140,7 +140,7 @@ def to_reading(
         frames=volume.frames,
         rows=volume.rows,
         columns=volume.columns,
-        answers=tuple(placed),
+        answers=refuse_wrong_sides(placed),
         tracklets=tuple(tracklets.values()),
     )
 

@@ -6,6 +6,7 @@ Real volumes (:mod:`benchmark.training.collect`) lie in a file beside the checko
 repository.
 """
 
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -307,7 +308,7 @@ def load(path: Path) -> tuple[Background, ...]:
         If the file is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             count = sum(name.endswith(".name") for name in arrays.files)
             return tuple(
                 Background(
@@ -322,7 +323,7 @@ def load(path: Path) -> tuple[Background, ...]:
                 )
                 for number in range(count)
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise ConfigError(
             f"{path}: expected backgrounds as benchmark.training.collect writes them, found {type(error).__name__}"
         ) from error

@@ -14,6 +14,7 @@ from plugin.demo import Options, Outcome
 from plugin.demo import run as run_demo
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.findings import frames_as_text
+from worker.engine.places import EMBEDDED
 from worker.engines import DEFAULT_ENGINE, ENGINES
 
 
@@ -71,7 +72,8 @@ def _show(outcome: Outcome) -> None:
     print("\nQuestions and answers")
     for line in answer_lines(outcome.reading):
         print(f"  {line}")
-    print(f"\nPlanted lesions found: {outcome.found} of {outcome.planted}")
+    print(f"\nPlanted lesions found: {outcome.found} of {outcome.planted}, by their own name {outcome.named}")
+    print(f"Read by {outcome.reading.engine.name} {outcome.reading.engine.version}{_knows(outcome)}")
     for tracklet in outcome.reading.tracklets:
         print(f"  {tracklet.tracklet_id}: {tracklet.label}, frames {frames_as_text(tracklet.frame_indices)}")
     print(f"\nIn the PACS ({outcome.pacs_name}, asked with C-FIND)")
@@ -88,6 +90,12 @@ def _show(outcome: Outcome) -> None:
             f"{len(outcome.reading.tracklets)} segments, {len(outcome.reading.answers)} answers)"
         )
     print(f"Contact sheet: {outcome.contact_sheet}")
+
+
+def _knows(outcome: Outcome) -> str:
+    """Return what has to be said of the engine beside its findings."""
+    is_embedded = outcome.reading is not None and outcome.reading.engine.name == EMBEDDED
+    return ", a demonstration model that knows synthetic lesions" if is_embedded else ""
 
 
 def _show_timeline(outcome: Outcome) -> None:

@@ -14,6 +14,7 @@ from plugin.answers import answer_lines
 from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.errors import ConfigError
 from sgmri.interfaces import Engine, ReadingControl
+from sgmri.settings import Worker
 from worker.contact_sheet import draw
 from worker.engines import DEFAULT_ENGINE, ENGINES, create_engine
 from worker.pipeline import read_series
@@ -25,6 +26,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("path", type=Path, help="a DICOM file or a folder that holds one study")
     parser.add_argument("--out", type=Path, required=True, help="directory for the results")
     parser.add_argument("--engine", choices=sorted(ENGINES), default=DEFAULT_ENGINE)
+    parser.add_argument(
+        "--model", default="", metavar="DIR", help="grounded: a model bundle; default: the embedded one"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.set_defaults(run=run)
 
 
@@ -42,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    engine = create_engine(arguments.engine)
+    engine = create_engine(arguments.engine, Worker(model=arguments.model, device=arguments.device))
     try:
         for facts, choice in taken:
             _read(facts, choice, engine, _out(arguments.out, facts, alone=len(taken) == 1))

@@ -5,6 +5,7 @@ boxes that agree, and features that agree. Wording and decimals of a probability
 """
 
 import io
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -125,12 +126,12 @@ def read(path: Path) -> tuple[GoldenCase, ...]:
         If the file is none of :func:`write`.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             count = sum(name.endswith(".pixels") for name in arrays.files)
             if not 0 < count <= _MAX_CASES:
                 raise ValueError("no cases, or too many")
             return tuple(_case(arrays, number) for number in range(count))
-    except (OSError, ValueError, KeyError, SgmriError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, SgmriError) as error:
         raise EngineError(
             f"{path.name}: expected golden cases, found {type(error).__name__}; build the bundle again"
         ) from None

@@ -6,10 +6,11 @@ frames, and each other.
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from sgmri.findings import Tracklet
+from sgmri.findings import Laterality, Tracklet
 from sgmri.interfaces import Frames
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
 from sgmri.vocabulary import FINDINGS
@@ -61,6 +62,35 @@ def guard(answers: Iterable[Answer], frames: Frames, questions: QuestionSet) -> 
             )
     _report(received, checked)
     return questions.in_order(checked.values())
+
+
+_IMAGE_SIDE = re.compile(
+    r"\b(?:upper|middle|lower|image) (?:left|right)\b|\b(?:left|right) of the image\b", re.IGNORECASE
+)
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+def refuse_wrong_sides(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Return the answers with those replaced whose words name a side on which nothing that they rest on lies.
+
+    Parameters
+    ----------
+    answers
+        With the patient's side of each tracklet, from geometry. Tracklets on no side (a knee, the midline), and
+        words about a side of the image, are left alone.
+    """
+    return tuple(
+        _refused(answer, Unanswered.CONTRADICTION if _names_wrong_side(answer) else None) for answer in answers
+    )
+
+
+def _names_wrong_side(answer: Answer) -> bool:
+    words = _IMAGE_SIDE.sub(" ", f"{answer.text} {answer.reasoning}")
+    named = {Laterality(side.lower()) for side in _SIDE.findall(words)}
+    sides = {tracklet.laterality for tracklet in answer.evidence}
+    # A summary may name one of several sides; what it may not name is a side where there is nothing
+    known = sides and None not in sides and Laterality.BILATERAL not in sides
+    return bool(known and named - sides)
 
 
 def _refused(answer: Answer, reason: Unanswered | None) -> Answer:

@@ -1,0 +1,105 @@
+import pytest
+
+from sgmri.interfaces import ReadingControl
+from tests.worker.engine.scripted import LACUNE, NO, PROFILE, WHITE_MATTER, YES, Pixels, Script, answer, frames, where
+from worker.engine.conversation import Ask
+from worker.engine.grounding import Grounded, Sight, ground, key_finding, look_at_frames
+
+_CONTROL = ReadingControl()
+_A: Pixels = (40, 60, 52, 70)
+_B: Pixels = (44, 62, 56, 74)
+
+
+def _grounded(script: Script, *labels: str, threshold: float = 0.0) -> Grounded:
+    shown = frames()
+    talk = script.open(shown, _CONTROL)
+    sights = look_at_frames(talk, labels, shown, PROFILE, _CONTROL)
+    return ground(talk, sights, shown, PROFILE, threshold=threshold, control=_CONTROL)
+
+
+def _boxes(found: Grounded) -> list[list[tuple[int, tuple[float, ...]]]]:
+    return [[(f.frame_index, f.box.as_tuple()) for f in tracklet.findings] for tracklet in found.tracklets]
+
+
+def test_only_frames_that_see_are_asked_where() -> None:
+    """Every frame is asked whether, and only those that say yes are asked where."""
+    script = Script(places={WHITE_MATTER: {2: [_A], 3: [_A]}})
+    found = _grounded(script, WHITE_MATTER)
+    assert [ask.frame_index for ask in script.weighed] == list(range(8))
+    assert [ask.frame_index for ask in script.said] == [2, 3]
+    assert _boxes(found) == [[(2, _A), (3, _A)]]
+    assert found.words[found.tracklets[0].tracklet_id] == ("upper left of the image", "A bright focus.")
+
+
+def test_a_single_missing_frame_is_closed() -> None:
+    """A frame without a box between two that have one gets the mean box, and its own score."""
+    places = {WHITE_MATTER: {2: [_A], 4: [_B]}}
+    undecided = (-0.8, -0.6)
+    script = Script(places=places, weigh_rule=lambda ask: undecided if ask.frame_index == 3 else None)
+    (tracklet,) = _grounded(script, WHITE_MATTER).tracklets
+    assert tracklet.frame_indices == (2, 3, 4)
+    assert tracklet.findings[1].box.as_tuple() == (42, 61, 54, 72)
+    assert tracklet.findings[1].score == pytest.approx(0.4502)
+
+
+def test_a_denied_frame_is_not_closed() -> None:
+    """Where the frame between surely denies the finding, no box is put there."""
+    script = Script(
+        places={WHITE_MATTER: {2: [_A], 4: [_B]}}, weigh_rule=lambda ask: NO if ask.frame_index == 3 else None
+    )
+    (tracklet,) = _grounded(script, WHITE_MATTER).tracklets
+    assert tracklet.frame_indices == (2, 4)
+
+
+def test_places_apart_are_findings_apart() -> None:
+    """Two places on the same frames, and two labels in one place, are different tracklets with ids of their own."""
+    far: Pixels = (150, 100, 165, 120)
+    found = _grounded(
+        Script(places={WHITE_MATTER: {1: [_A, far], 2: [_A, far]}, LACUNE: {2: [_A]}}), WHITE_MATTER, LACUNE
+    )
+    assert sorted(t.label for t in found.tracklets) == [LACUNE, WHITE_MATTER, WHITE_MATTER]
+    assert len({t.tracklet_id for t in found.tracklets}) == 3
+
+
+def test_a_place_said_twice_is_one() -> None:
+    """Boxes of one answer that overlap strongly are one finding."""
+    near: Pixels = (41, 61, 53, 71)
+    assert _boxes(_grounded(Script(places={WHITE_MATTER: {2: [_A, near]}}), WHITE_MATTER)) == [[(2, _A)]]
+
+
+def test_what_cannot_be_read_is_no_box() -> None:
+    """An answer that is no JSON, names another frame or leaves the frame gives nothing, and no exception."""
+    for said in (
+        "not JSON",
+        answer("here"),
+        where(WHITE_MATTER, [_A], frame_number=3),
+        where(WHITE_MATTER, [(0, 0, 300, 250)]),
+    ):
+        script = Script(places={WHITE_MATTER: {2: [_A]}}, say_rule=lambda ask, said=said: said)
+        assert _grounded(script, WHITE_MATTER).tracklets == ()
+
+
+def test_labels_that_time_cut_off_are_named() -> None:
+    """A box that was not reached in time makes its label unfinished."""
+
+    def rule(ask: Ask) -> object:
+        return ... if ask.question.labels == (LACUNE,) else None
+
+    found = _grounded(Script(places={WHITE_MATTER: {2: [_A]}, LACUNE: {2: [_B]}}, say_rule=rule), WHITE_MATTER, LACUNE)
+    assert found.unfinished == {LACUNE}
+    assert [t.label for t in found.tracklets] == [WHITE_MATTER]
+
+
+def test_the_threshold_decides_what_sees() -> None:
+    """Frames count as seeing from the threshold on; undecided frames are no frames."""
+    sight = Sight(label=WHITE_MATTER, log_odds={5: 1.0, 1: -0.2, 3: 0.0})
+    assert sight.frames(0.0) == (3, 5)
+    assert sight.frames(-1.0) == (1, 3, 5)
+    script = Script(places={WHITE_MATTER: {2: [_A]}}, weigh_rule=lambda ask: ... if ask.frame_index == 2 else YES)
+    assert all(2 not in tracklet.frame_indices for tracklet in _grounded(script, WHITE_MATTER).tracklets)
+
+
+def test_the_largest_box_is_the_key() -> None:
+    """A tracklet is shown best where its box is largest."""
+    (tracklet,) = _grounded(Script(places={WHITE_MATTER: {2: [_A], 3: [_B]}}), WHITE_MATTER).tracklets
+    assert key_finding(tracklet).frame_index == 3
