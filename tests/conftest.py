@@ -51,6 +51,8 @@ def pytest_configure() -> None:
     sys.addaudithook(_only_loopback)
     for name in [name for name in os.environ if name.startswith("SGMRI_")]:
         del os.environ[name]
+    # As the command line sets it (plugin.cli.main); here before any test imports torch
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     pydicom.config.settings.writing_validation_mode = pydicom.config.RAISE
     # The machine is shared, so no deadline; in CI the same examples every time, at the desk new ones
     hypothesis.settings.register_profile("desk", deadline=None)

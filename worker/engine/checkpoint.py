@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 from safetensors import SafetensorError
 from transformers import Qwen3VLForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 from sgmri.errors import ConfigError, EngineUnavailable
 
@@ -38,15 +39,16 @@ def load_checkpoint(directory: Path, dtype: torch.dtype) -> Qwen3VLForConditiona
         kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "qwen3_vl":
             raise ConfigError(f"{wanted}, found a model of type {kind!r}; check the model directory")
-        model, report = load(
-            directory,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
+        with _without_bars():
+            model, report = load(
+                directory,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         _raise_if_out_of_memory(error)
         raise ConfigError(f"{wanted}, found none ({type(error).__name__}); check the model directory") from error
@@ -54,6 +56,18 @@ def load_checkpoint(directory: Path, dtype: torch.dtype) -> Qwen3VLForConditiona
     if absent or report["mismatched_keys"]:
         raise ConfigError(f"{wanted}, found {len(absent)} tensors missing or misshapen; copy the checkpoint again")
     return model
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Load without the library's progress bar: a worker's log is no terminal."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def test_a_bundle_reads_its_own_cases(bundle: Bundle) -> None:
 
 
 def test_a_changed_expectation_stops_the_engine(bundle: Bundle, tmp_path: Path) -> None:
-    """A bundle whose golden cases expect something else, as a machine that computes otherwise sees it, takes no work."""
+    """A bundle whose golden cases expect something else, as on a machine that computes otherwise, takes no work."""
     directory = tmp_path / "other"
     shutil.copytree(bundle.directory, directory)
     (directory / "bundle.json").unlink()
