@@ -6,7 +6,10 @@ from enum import StrEnum
 from itertools import groupby
 
 from sgmri.errors import InvalidGeometry
-from sgmri.geometry import Box, iou
+from sgmri.geometry import Box, cover, iou
+
+_MOSTLY = 0.6
+"""Part of the smaller of two boxes that the larger covers, from which on they are one thing."""
 
 
 class Laterality(StrEnum):
@@ -99,7 +102,8 @@ def link(
     findings
         Boxes in any order, all in one pixel space.
     min_iou
-        Overlap (0 to 1) that the boxes of neighbouring frames need.
+        Overlap (0 to 1) that the boxes of neighbouring frames need; or the smaller lies mostly in the other, as the
+        cap of a round lesion does.
     max_gap_frames
         How many frames lie at most between two linked boxes, counting one; 1 links neighbours only.
     prefix
@@ -126,14 +130,14 @@ def _partners(
 ) -> dict[int, int]:
     """Give the findings of one frame to open chains, best overlap first: place in ``here`` -> chain."""
     pairs = sorted(
-        (-iou(chain[-1].box, finding.box), number, place)
+        (-iou(chain[-1].box, finding.box), -cover(chain[-1].box, finding.box), number, place)
         for place, finding in enumerate(here)
         for number, chain in enumerate(chains)
         if chain[-1].label == finding.label and 0 < finding.frame_index - chain[-1].frame_index <= max_gap_frames
     )
     taken: dict[int, int] = {}
-    for overlap, number, place in pairs:
-        if -overlap > min_iou and place not in taken and number not in taken.values():
+    for overlap, covered, number, place in pairs:
+        if (-overlap > min_iou or -covered > _MOSTLY) and place not in taken and number not in taken.values():
             taken[place] = number
     return taken
 

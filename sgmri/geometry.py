@@ -124,6 +124,11 @@ def iou(a: Box, b: Box) -> float:
     return shared / (a.area + b.area - shared)
 
 
+def cover(a: Box, b: Box) -> float:
+    """Return how much of the smaller of two boxes of the same frame the other covers, 0 to 1."""
+    return intersection_area(a, b) / min(a.area, b.area)
+
+
 def enclosing(a: Box, b: Box) -> Box:
     """Return the smallest box that holds both."""
     return Box(x0=min(a.x0, b.x0), y0=min(a.y0, b.y0), x1=max(a.x1, b.x1), y1=max(a.y1, b.y1))
