@@ -1,47 +1,137 @@
-"""Fit a model's calibration on volumes of its own: one temperature and shift a label, and the frames' threshold."""
+"""Fit a model's calibration on volumes of its own.
 
-from collections.abc import Iterable, Mapping, Sequence
+First one line a label, for the volume and for single frames: how much the language model's log-odds count, and how
+much the auxiliary head's. Then the thresholds of grounding, tried through the engine itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmark.evaluation import Sample, examine
 from benchmark.heldout import Case
 from benchmark.metrics import expected_calibration_error
 from sgmri.catalogue import STANDARD
 from sgmri.interfaces import ReadingControl
 from sgmri.questions import Question, QuestionKind
 from worker.engine.calibration import ANY, Calibration, Line
-from worker.engine.conversation import Ask, Speaker
+from worker.engine.conversation import Ask, Conversation, Speaker
+from worker.engine.grounded import Card, GroundedEngine
+from worker.engine.profiles import PromptProfile
+from worker.engine.prompts import about_one_frame
 
 _LEAST_OF_EACH = 5
-"""A label is calibrated only where so many volumes have it, and so many have not."""
+"""A label is calibrated only where so many volumes (or frames) have it, and so many have not."""
 _PRIOR = 0.25
-"""How strongly the line is held near temperature 1 and shift 0: with few errors, certainty has no other bound."""
+"""How strongly a line is held near temperature 1, shift 0 and head 0: with few errors, certainty has no other bound."""
+_SUSPICIOUS = 0.0
+"""A finding that is not there is looked for on frames where words and head together give it more log-odds than this."""
+FRAME_THRESHOLDS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+BOX_THRESHOLDS = (None, -2.0, -1.0, 0.0)
 
-Odds = Mapping[str, list[tuple[float, bool]]]
-"""Label -> (log-odds, whether it is there), one a volume."""
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One question whose answer is known: log-odds of the language model and of the head, and the truth."""
+
+    said: float
+    seen: float | None
+    truth: bool
 
 
-def gather(speaker: Speaker, cases: Iterable[Case], labels: Sequence[str]) -> Odds:
-    """Return the log-odds of every yes/no question about volumes whose truth is known."""
-    odds: dict[str, list[tuple[float, bool]]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a model says where the truth is known.
+
+    Parameters
+    ----------
+    volumes
+        Of each volume: label (or :data:`ANY`) -> its question.
+    frames
+        Label -> single frames.
+    """
+
+    volumes: Sequence[Mapping[str, Point]]
+    frames: Mapping[str, Sequence[Point]]
+
+    def of(self, label: str) -> list[Point]:
+        """Return what was said of a label, one point a volume."""
+        return [volume[label] for volume in self.volumes if label in volume]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that were asked for, without :data:`ANY`."""
+        return tuple(dict.fromkeys(label for volume in self.volumes for label in volume if label != ANY))
+
+
+def gather(speaker: Speaker, profile: PromptProfile, cases: Iterable[Case], labels: Sequence[str]) -> Evidence:
+    """Ask every yes/no question about volumes, and of what is there or suspected every frame.
+
+    Parameters
+    ----------
+    speaker, profile
+        Of the model.
+    cases
+        Volumes whose truth is known.
+    labels
+        That the model was taught.
+    """
+    volumes: list[Mapping[str, Point]] = []
+    frames: dict[str, list[Point]] = {}
     for case in cases:
-        there = {tracklet.label for tracklet in case.truth}
-        asked = [question for question in STANDARD[case.frames.anatomy].questions if _is_asked(question, labels)]
         conversation = speaker.open(case.frames, ReadingControl())
         try:
-            weighed = conversation.weigh([Ask(question=question) for question in asked], ReadingControl())
+            points = _of_volume(conversation, case, labels)
+            volumes.append(points)
+            suspected = [
+                label
+                for label, point in points.items()
+                if label != ANY and (point.truth or point.said + (point.seen or 0.0) > _SUSPICIOUS)
+            ]
+            for label, point in _of_frames(conversation, case, suspected, profile):
+                frames.setdefault(label, []).append(point)
         finally:
             conversation.close()
-        for question, weights in zip(asked, weighed, strict=True):
-            if weights is None:
-                continue
-            name = next((label for label in question.labels if label in labels), ANY)
-            present = bool(there & set(question.labels)) if question.labels else bool(there)
-            odds.setdefault(name, []).append((weights[0] - weights[1], present))
-    return odds
+    return Evidence(volumes=volumes, frames=frames)
+
+
+def _of_volume(conversation: Conversation, case: Case, labels: Sequence[str]) -> dict[str, Point]:
+    there = {tracklet.label for tracklet in case.truth}
+    asked = [question for question in STANDARD[case.frames.anatomy].questions if _is_asked(question, labels)]
+    maps = conversation.maps()
+    weighed = conversation.weigh([Ask(question=question) for question in asked], ReadingControl())
+    points = {}
+    for question, weights in zip(asked, weighed, strict=True):
+        if weights is not None:
+            known = [label for label in question.labels if label in labels]
+            truth = bool(there & set(question.labels)) if question.labels else bool(there)
+            seen = maps.on_volume(known) if maps is not None and known else None
+            points[(known or [ANY])[0]] = Point(weights[0] - weights[1], seen, truth)
+    return points
+
+
+def _of_frames(
+    conversation: Conversation, case: Case, labels: Sequence[str], profile: PromptProfile
+) -> Iterator[tuple[str, Point]]:
+    asked = [
+        Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), profile), frame_index=frame)
+        for label in labels
+        for frame in range(case.slices)
+    ]
+    if not asked:
+        return
+    maps = conversation.maps()
+    there = {(finding.label, finding.frame_index) for tracklet in case.truth for finding in tracklet.findings}
+    for ask, weights in zip(asked, conversation.weigh(asked, ReadingControl()), strict=True):
+        label, frame = ask.question.labels[0], ask.frame_index or 0
+        if weights is not None:
+            seen = float(maps.on_frames(label)[frame]) if maps is not None and label in maps.labels else None
+            yield label, Point(weights[0] - weights[1], seen, (label, frame) in there)
 
 
 def _is_asked(question: Question, labels: Sequence[str]) -> bool:
@@ -50,64 +140,91 @@ def _is_asked(question: Question, labels: Sequence[str]) -> bool:
     return not question.labels or any(label in labels for label in question.labels)
 
 
-def fit(odds: Odds, *, base: Calibration) -> Calibration:
-    """Return the calibration with a fitted line for every label that has enough volumes of each kind.
+def fit(evidence: Evidence, *, base: Calibration) -> Calibration:
+    """Return the calibration with a fitted line for every label that has enough of each kind.
 
     Parameters
     ----------
-    odds
+    evidence
         Of :func:`gather`.
     base
         Everything but the lines.
     """
-    lines = {}
-    for label, pairs in odds.items():
-        values = np.array([value for value, _ in pairs], dtype=np.float64)
-        truth = np.array([present for _, present in pairs], dtype=bool)
-        if min(int(truth.sum()), int((~truth).sum())) < _LEAST_OF_EACH:
-            continue
-        lines[label] = _line(values, truth)
-    return Calibration(
-        lines=MappingProxyType(lines),
-        undecided=base.undecided,
-        frame_threshold=base.frame_threshold,
-        has_scope=base.has_scope,
-        planes=base.planes,
+    lines = _lines({label: evidence.of(label) for label in evidence.labels})
+    anything = [replace(volume[ANY], seen=_highest(volume, lines)) for volume in evidence.volumes if ANY in volume]
+    return replace(
+        base,
+        lines=MappingProxyType(lines | _lines({ANY: anything})),
+        frame_lines=MappingProxyType(_lines(evidence.frames)),
     )
+
+
+def _highest(volume: Mapping[str, Point], lines: Mapping[str, Line]) -> float | None:
+    """Return the highest calibrated log-odds of any label, as the engine weighs "anything" with."""
+    neutral = Line(temperature=1.0)
+    return max(
+        (lines.get(label, neutral).log_odds(point.said, point.seen) for label, point in volume.items() if label != ANY),
+        default=None,
+    )
+
+
+def tuned(speaker: Speaker, card: Card, cases: Sequence[Case], labels: Sequence[str]) -> Calibration:
+    """Return the card's calibration with the thresholds that ground best.
+
+    Parameters
+    ----------
+    speaker
+        Of the model; one that remembers, for this asks the same again and again.
+    card
+        With fitted lines.
+    cases, labels
+        As for :func:`gather`.
+    """
+    abnormal = [case for case in cases if case.truth]
+    has_head = bool(abnormal) and card.calibration.needs_head
+    tried = []
+    for frame_threshold, box_threshold in product(FRAME_THRESHOLDS, BOX_THRESHOLDS if has_head else (None,)):
+        one = replace(card.calibration, frame_threshold=frame_threshold, box_threshold=box_threshold)
+        engine = GroundedEngine(speaker, replace(card, calibration=one))
+        tried.append((_worth(examine(engine, abnormal, labels)), one))
+    return max(tried, key=lambda pair: pair[0])[1] if tried else card.calibration
+
+
+def _worth(samples: Sequence[Sample]) -> float:
+    """Return what grounding is tuned for: boxes that fit, without extra ones, and as many findings as there are."""
+    return float(np.mean([sample.strict_v + bool(sample.lesions_right) for sample in samples]))
+
+
+def _lines(points: Mapping[str, Sequence[Point]]) -> dict[str, Line]:
+    lines = {}
+    for label, some in points.items():
+        truth = np.array([point.truth for point in some], dtype=bool)
+        if min(int(truth.sum()), int((~truth).sum())) >= _LEAST_OF_EACH:
+            odds = np.array([(point.said, 0.0 if point.seen is None else point.seen) for point in some])
+            lines[label] = _line(odds, truth)
+    return lines
 
 
 def _line(odds: NDArray[np.float64], truth: NDArray[np.bool_]) -> Line:
-    """Fit a line to one half of the volumes for its error, and to all of them for use."""
+    """Fit a line to one half for its error, and to all for use; ``odds``: float64 (points, 2), said and seen."""
     half = np.arange(len(odds)) % 2 == 0
     trial = _fitted(odds[half], truth[half])
-    certainty, right = _judged(odds[~half], truth[~half], trial)
-    temperature, shift = _fitted(odds, truth)
-    return Line(
-        temperature=round(temperature, 4),
-        shift=round(shift, 4),
-        volumes=len(odds),
-        ece=round(expected_calibration_error(certainty, right), 4),
-    )
+    chance = np.array([trial.probability(said, seen) for said, seen in odds[~half]])
+    certainty = np.maximum(chance, 1 - chance)
+    error = expected_calibration_error(certainty, (chance >= 0.5) == truth[~half])
+    return replace(_fitted(odds, truth), volumes=len(odds), ece=round(error, 4))
 
 
-def _judged(
-    odds: NDArray[np.float64], truth: NDArray[np.bool_], line: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    chance = 1 / (1 + np.exp(-(odds / line[0] + line[1])))
-    said = chance >= 0.5
-    certainty: NDArray[np.float64] = np.where(said, chance, 1 - chance)
-    right: NDArray[np.bool_] = said == truth
-    return certainty, right
-
-
-def _fitted(odds: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return (temperature, shift) of the least penalised log-loss."""
+def _fitted(odds: NDArray[np.float64], truth: NDArray[np.bool_]) -> Line:
+    """Return the line of the least penalised log-loss."""
 
     def loss(parameters: NDArray[np.float64]) -> float:
-        slope, shift = float(np.exp(-parameters[0])), float(parameters[1])
-        scaled = odds * slope + shift
+        scaled = odds[:, 0] * np.exp(-parameters[0]) + odds[:, 1] * parameters[2] + parameters[1]
         wrong = np.logaddexp(0, np.where(truth, -scaled, scaled)).sum()
         return float(wrong) + _PRIOR * float((parameters**2).sum())
 
-    best = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6, "maxiter": 800}).x
-    return float(np.exp(best[0])), float(best[1])
+    most = 0.0 if not odds[:, 1].any() else 10.0
+    best = minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=[(-3, 3), (-30, 30), (0.0, most)]).x
+    return Line(
+        temperature=round(float(np.exp(best[0])), 4), shift=round(float(best[1]), 4), head=round(float(best[2]), 4)
+    )

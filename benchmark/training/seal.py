@@ -17,18 +17,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
 
 from benchmark import heldout
-from benchmark.calibration import fit, gather
+from benchmark.calibration import fit, gather, tuned
 from benchmark.evaluation import ANY, Report, Sample, abstains, as_json, as_markdown, examine, report
 from benchmark.metrics import auroc
+from benchmark.recorded import RecordedSpeaker
 from benchmark.training.examples import ARTEFACTS, LABELS
 from benchmark.training.grids import PLANES
 from benchmark.training.model import MERGE, PATCH
+from benchmark.training.train import HEAD_FILE
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.catalogue import STANDARD
-from worker.engine import calibration
+from worker.engine import auxiliary, calibration
 from worker.engine.bundle import load
 from worker.engine.bundling import About, make_bundle
 from worker.engine.calibration import Calibration
@@ -69,6 +72,8 @@ def prepared(checkpoint: Path, directory: Path) -> None:
     model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, local_files_only=True, dtype=torch.float16)
     model.save_pretrained(directory)
     shutil.copyfile(checkpoint / "tokenizer.json", directory / "tokenizer.json")
+    head = load_file(checkpoint / HEAD_FILE)
+    auxiliary.write(directory / auxiliary.FILE_NAME, LABELS, [head[name] for name in _HEAD])
     processor = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": PATCH, "merge_size": MERGE}
     files = {
         "preprocessor_config.json": {**processor, "temporal_patch_size": 2},
@@ -91,6 +96,10 @@ _CHAT_TEMPLATE = (
 )
 
 
+_HEAD = ("presence.0.weight", "presence.0.bias", "presence.2.weight", "presence.2.bias")
+"""What of the auxiliary head is kept: which findings a visual token sees. Its boxes are the language model's to say."""
+
+
 def base_calibration() -> Calibration:
     """Return what is known before anything is measured."""
     planes = {anatomy.value: tuple(plane.value for plane, _ in known) for anatomy, known in PLANES.items()}
@@ -111,15 +120,30 @@ def about(card: str, version: str) -> About:
 
 
 def calibrated(directory: Path, volumes: int) -> tuple[Calibration, str]:
-    """Fit the calibration of a bundle, and say how well its odds rank."""
-    engine, speaker = load_engine(load(directory), Device())
+    """Fit the calibration of a bundle, and say how well its odds rank: in words, seen by the head, and together."""
+    bundle = load(directory)
+    engine, speaker = load_engine(bundle, Device())
+    card = card_of(bundle)
+    cases = list(heldout.volumes(volumes, seed=0, first_seed=heldout.CALIBRATION_SEED))
+    recorded = RecordedSpeaker(speaker)
     try:
-        odds = gather(speaker, heldout.volumes(volumes, seed=0, first_seed=heldout.CALIBRATION_SEED), LABELS)
+        evidence = gather(recorded, card.profile, cases, LABELS)
+        fitted = replace(fit(evidence, base=base_calibration()), snaps=True)
+        fitted = tuned(recorded, replace(card, calibration=fitted), cases, LABELS)
     finally:
         engine.close()
-    ranked = {label: auroc([v for v, _ in pairs], [t for _, t in pairs]) for label, pairs in odds.items()}
-    text = ", ".join(f"{label} {value:.3f}" for label, value in ranked.items())
-    return fit(odds, base=base_calibration()), text
+    lines = [f"frames seen from log-odds {fitted.frame_threshold}, boxes believed from {fitted.box_threshold}"]
+    for label in evidence.labels:
+        points = evidence.of(label)
+        truth = [point.truth for point in points]
+        odds = (
+            [point.said for point in points],
+            [point.seen or 0.0 for point in points],
+            [fitted.on_volume([label], point.said, point.seen) for point in points],
+        )
+        said, seen, both = (auroc(values, truth) for values in odds)
+        lines.append(f"{label}: AUROC {said:.3f} said, {seen:.3f} seen, {both:.3f} together, {sum(truth)} volumes")
+    return fitted, "\n".join(lines)
 
 
 def examined(engine: GroundedEngine, volumes: int, seed: int) -> Examined:
@@ -223,7 +247,7 @@ def main() -> None:
             extra={calibration.FILE_NAME: calibration.to_json(base_calibration())},
         )
         fitted, ranked = calibrated(trial.directory, arguments.volumes)
-        print(f"calibration volumes, AUROC: {ranked}", flush=True)
+        print(f"On {arguments.volumes} calibration volumes: {ranked}", flush=True)
         golden = [
             case.frames
             for case in heldout.volumes(12, seed=0, first_seed=GOLDEN_SEED, backgrounds=False)

@@ -7,8 +7,8 @@ that it is not calibrated.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,6 +32,8 @@ class Line:
         What the log-odds are divided by; more than 0.
     shift
         What is added after that.
+    head
+        How much the auxiliary head's log-odds count beside the language model's; 0: not at all.
     volumes
         How many volumes it was fitted on.
     ece
@@ -40,12 +42,17 @@ class Line:
 
     temperature: float
     shift: float = 0.0
+    head: float = 0.0
     volumes: int = 0
     ece: float | None = None
 
-    def probability(self, log_odds: float) -> float:
+    def log_odds(self, said: float, seen: float | None = None) -> float:
+        """Return the calibrated log-odds of what the language model said and the auxiliary head saw."""
+        return said / self.temperature + self.shift + (0.0 if seen is None else self.head * seen)
+
+    def probability(self, said: float, seen: float | None = None) -> float:
         """Return the probability of yes, 0 to 1."""
-        scaled = log_odds / self.temperature + self.shift
+        scaled = self.log_odds(said, seen)
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, scaled))))
 
 
@@ -81,10 +88,16 @@ class Calibration:
     ----------
     lines
         Label (or :data:`ANY`) -> its line, for questions about the volume.
+    frame_lines
+        Label -> its line, for questions about one frame alone.
     undecided
         A probability nearer to one half than this is "undetermined".
     frame_threshold
-        Log-odds from which on a finding counts as seen on a single frame.
+        Calibrated log-odds from which on a finding counts as seen on a single frame.
+    box_threshold
+        The auxiliary head's log-odds below which a box is not believed; None: boxes are believed.
+    snaps
+        Whether boxes are drawn onto what stands out in them (:mod:`worker.engine.snapping`).
     has_scope
         Whether the model was taught to tell what it cannot read; without, the question is not asked of it.
     planes
@@ -92,12 +105,21 @@ class Calibration:
     """
 
     lines: Mapping[str, Line] = field(default_factory=lambda: MappingProxyType({}))
+    frame_lines: Mapping[str, Line] = field(default_factory=lambda: MappingProxyType({}))
     undecided: float = 0.0
     frame_threshold: float = 0.0
+    box_threshold: float | None = None
+    snaps: bool = False
     has_scope: bool = False
     planes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
-    def verdict(self, labels: Iterable[str], log_odds: float) -> Verdict:
+    @property
+    def needs_head(self) -> bool:
+        """Whether it was fitted with an auxiliary head, and means nothing without."""
+        lines = [*self.lines.values(), *self.frame_lines.values()]
+        return self.box_threshold is not None or any(line.head for line in lines)
+
+    def verdict(self, labels: Iterable[str], log_odds: float, seen: float | None = None) -> Verdict:
         """Return what the log-odds of a question about some labels mean.
 
         Parameters
@@ -106,29 +128,47 @@ class Calibration:
             Of the question, or :data:`ANY` alone; the first that has a line counts.
         log_odds
             log(P(yes) / P(no)) as the model gives it.
+        seen
+                Log-odds of the auxiliary head, and for :data:`ANY` the highest that any label has; None where there is
+            none.
         """
-        line = next((self.lines[label] for label in labels if label in self.lines), None)
-        probability = (line or Line(temperature=1.0)).probability(log_odds)
+        line = self._line(labels)
+        probability = (line or Line(temperature=1.0)).probability(log_odds, seen)
         probability = min(1 - _LOWEST, max(_LOWEST, probability))
         presence = Presence.PRESENT if probability >= 0.5 else Presence.ABSENT
         if abs(probability - 0.5) < self.undecided:
             presence = Presence.UNDETERMINED
         return Verdict(presence=presence, probability=probability, calibrated=line is not None)
 
+    def on_volume(self, labels: Iterable[str], log_odds: float, seen: float | None = None) -> float:
+        """Return the calibrated log-odds that a volume has a finding; as :meth:`verdict`."""
+        return (self._line(labels) or Line(temperature=1.0)).log_odds(log_odds, seen)
+
+    def _line(self, labels: Iterable[str]) -> Line | None:
+        return next((self.lines[label] for label in labels if label in self.lines), None)
+
+    def on_frame(self, label: str, log_odds: float, seen: float | None = None) -> float:
+        """Return the calibrated log-odds that a finding is visible on a frame."""
+        return self.frame_lines.get(label, Line(temperature=1.0)).log_odds(log_odds, seen)
+
 
 def to_json(calibration: Calibration) -> str:
     """Write a calibration as the text of :data:`FILE_NAME`."""
     document = {
-        "lines": {
-            label: {"temperature": line.temperature, "shift": line.shift, "volumes": line.volumes, "ece": line.ece}
-            for label, line in sorted(calibration.lines.items())
+        **{
+            name: {label: asdict(line) for label, line in sorted(getattr(calibration, name).items())} for name in _LINES
         },
-        "undecided": calibration.undecided,
-        "frame_threshold": calibration.frame_threshold,
+        **{name: getattr(calibration, name) for name in _NUMBERS},
+        "box_threshold": calibration.box_threshold,
+        "snaps": calibration.snaps,
         "has_scope": calibration.has_scope,
         "planes": {anatomy: list(planes) for anatomy, planes in sorted(calibration.planes.items())},
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+_LINES = ("lines", "frame_lines")
+_NUMBERS = ("undecided", "frame_threshold")
 
 
 def read(path: Path) -> Calibration:
@@ -148,15 +188,17 @@ def read(path: Path) -> Calibration:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too long")
         document = json.loads(path.read_text(encoding="utf-8"))
-        lines = {label: Line(**entry) for label, entry in document["lines"].items()}
-        numbers = [document["undecided"], document["frame_threshold"]]
-        numbers += [value for line in lines.values() for value in (line.temperature, line.shift)]
-        if not all(math.isfinite(value) for value in numbers) or any(line.temperature <= 0 for line in lines.values()):
-            raise ValueError("a number out of range")
+        lines = {name: {label: Line(**entry) for label, entry in document[name].items()} for name in _LINES}
+        numbers = {name: float(document[name]) for name in _NUMBERS}
+        box_threshold = None if document["box_threshold"] is None else float(document["box_threshold"])
+        _check([line for some in lines.values() for line in some.values()], [*numbers.values(), box_threshold or 0.0])
         return Calibration(
-            lines=MappingProxyType(lines),
-            undecided=float(document["undecided"]),
-            frame_threshold=float(document["frame_threshold"]),
+            lines=MappingProxyType(lines["lines"]),
+            frame_lines=MappingProxyType(lines["frame_lines"]),
+            undecided=numbers["undecided"],
+            frame_threshold=numbers["frame_threshold"],
+            box_threshold=box_threshold,
+            snaps=bool(document["snaps"]),
             has_scope=bool(document["has_scope"]),
             planes=MappingProxyType({anatomy: tuple(planes) for anatomy, planes in document["planes"].items()}),
         )
@@ -164,3 +206,10 @@ def read(path: Path) -> Calibration:
         raise EngineError(
             f"{path.name}: expected the calibration of a bundle, found {type(error).__name__}; build the bundle again"
         ) from None
+
+
+def _check(lines: Sequence[Line], numbers: Sequence[float]) -> None:
+    """Refuse what no probability can be made of."""
+    every = [*numbers, *(value for line in lines for value in (line.temperature, line.shift, line.head))]
+    if not all(math.isfinite(value) for value in every) or any(line.temperature <= 0 for line in lines):
+        raise ValueError("a number out of range")

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Question
+from worker.engine.auxiliary import Maps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,10 @@ class Conversation(Protocol):
         EngineUnavailable
             As :meth:`weigh`.
         """
+        ...
+
+    def maps(self) -> Maps | None:
+        """Return where findings may lie, by the model's auxiliary head; None where it has none."""
         ...
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from worker.engine.asking import ask_in_rounds
 from worker.engine.calibration import ANY, Calibration, Verdict
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.conversation import Ask, Conversation, Speaker, Weights
-from worker.engine.grounding import Grounded, ground, look_at_frames
+from worker.engine.grounding import Grounded, Grounding
 from worker.engine.profiles import PromptProfile
 
 _ARTEFACT_SCHEME = "DCM"
@@ -140,6 +140,7 @@ class _Reading:
         self._control = control
         self._answering: Answering | None = None
         self._refusal: Unanswered | None = None
+        self._maps = conversation.maps()
 
     def close(self) -> None:
         self._conversation.close()
@@ -166,10 +167,7 @@ class _Reading:
         self._refusal = self._failed_control(controls, weights[: len(controls)])
         if self._refusal is not None:
             return
-        verdicts = {
-            question.question_id: self._verdict(question, one)
-            for question, one in zip(detections, weights[len(controls) :], strict=True)
-        }
+        verdicts = self._verdicts(detections, weights[len(controls) :])
         grounded = self._grounded(detections, verdicts)
         self._answering = Answering(
             conversation=self._conversation,
@@ -204,21 +202,44 @@ class _Reading:
                 return Unanswered.UNFAMILIAR if is_scope else Unanswered.CONTROL_FAILED
         return None
 
-    def _verdict(self, question: Question, weights: Weights | None) -> Verdict | None:
-        if weights is None:
-            return None
-        labels = [label for label in question.labels if label in self._card.labels] or [ANY]
-        return self._card.calibration.verdict(labels, weights[0] - weights[1])
+    def _verdicts(self, detections: Sequence[Question], weights: Sequence[Weights | None]) -> dict[str, Verdict | None]:
+        """Return what was said of the volume, by question; whether there is anything rests on every finding, too."""
+        calibration, gates = self._card.calibration, self._gates
+        verdicts: dict[str, Verdict | None] = {}
+        highest: float | None = None
+        for question, one in sorted(zip(detections, weights, strict=True), key=lambda pair: not pair[0].labels):
+            if one is None:
+                verdicts[question.question_id] = None
+                continue
+            said = one[0] - one[1]
+            labels = [label for label in question.labels if label in self._card.labels]
+            seen = highest if not labels else None if self._maps is None else self._maps.on_volume(labels)
+            verdicts[question.question_id] = calibration.verdict(labels or [ANY], said, seen)
+            if labels and question.question_id in gates:
+                odds = calibration.on_volume(labels, said, seen)
+                highest = odds if highest is None else max(highest, odds)
+        return verdicts
+
+    @property
+    def _gates(self) -> set[str | None]:
+        """Questions about findings: where they are is asked next."""
+        return {question.follows for question in self._questions.questions}
 
     def _grounded(self, detections: Sequence[Question], verdicts: Mapping[str, Verdict | None]) -> Grounded:
         """Look frame by frame for every label that the volume was not clear of."""
         wanted: dict[str, None] = {}
-        gates = {question.follows for question in self._questions.questions}
+        gates = self._gates
         for question in detections:
             verdict = verdicts[question.question_id]
             if verdict is None or verdict.presence is Presence.ABSENT or question.question_id not in gates:
                 continue
             wanted.update({label: None for label in question.labels if label in self._card.labels})
-        profile, threshold = self._card.profile, self._card.calibration.frame_threshold
-        sights = look_at_frames(self._conversation, list(wanted), self._frames, profile, self._control)
-        return ground(self._conversation, sights, self._frames, profile, threshold=threshold, control=self._control)
+        grounding = Grounding(
+            conversation=self._conversation,
+            frames=self._frames,
+            profile=self._card.profile,
+            calibration=self._card.calibration,
+            maps=self._maps,
+            control=self._control,
+        )
+        return grounding.ground(grounding.look(list(wanted)))

@@ -2,21 +2,28 @@
 
 Volume-wide lists of boxes name the wrong frames; frames asked about alone do not. So every frame is asked whether a
 finding is visible, the frames that say yes are asked where, and the boxes are linked to tracklets, whose gaps are
-closed and whose ends lie where the neighbouring frame denies the finding.
+closed and whose ends lie where the neighbouring frame denies the finding. Where a bundle has an auxiliary head, what
+it sees counts beside what was said.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sgmri.findings import Finding, Tracklet, link
 from sgmri.geometry import Box, iou
 from sgmri.interfaces import Frames, ReadingControl
-from sgmri.questions import QuestionKind
+from sgmri.questions import Question, QuestionKind
+from worker.engine.auxiliary import Maps
+from worker.engine.calibration import Calibration
 from worker.engine.conversation import Ask, Conversation
 from worker.engine.parsing import parse
 from worker.engine.profiles import PromptProfile
 from worker.engine.prompts import about_one_frame
+from worker.engine.snapping import snap
 
 _SAME_PLACE = 0.4
 """Two boxes of one label on one frame that overlap more are one."""
@@ -36,7 +43,7 @@ class Sight:
     label
         Of :mod:`sgmri.vocabulary`.
     log_odds
-        log(P(visible) / P(not)) by frame index; frames that were not decided are left out.
+        log(P(visible) / P(not)), calibrated, by frame index; frames that were not decided are left out.
     """
 
     label: str
@@ -69,74 +76,99 @@ class Grounded:
     unfinished: frozenset[str]
 
 
-def look_at_frames(
-    conversation: Conversation, labels: Sequence[str], frames: Frames, profile: PromptProfile, control: ReadingControl
-) -> dict[str, Sight]:
-    """Ask every frame, alone, whether each of some labels is visible on it."""
-    asked = [
-        Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), profile), frame_index=frame)
-        for label in labels
-        for frame in range(len(frames.pixels))
-    ]
-    odds: dict[str, dict[int, float]] = {label: {} for label in labels}
-    for ask, weights in zip(asked, conversation.weigh(asked, control), strict=True):
-        if weights is not None and ask.frame_index is not None:
-            odds[ask.question.labels[0]][ask.frame_index] = weights[0] - weights[1]
-    return {label: Sight(label=label, log_odds=odds[label]) for label in labels}
-
-
-def ground(
-    conversation: Conversation,
-    sights: Mapping[str, Sight],
-    frames: Frames,
-    profile: PromptProfile,
-    *,
-    threshold: float,
-    control: ReadingControl,
-) -> Grounded:
-    """Ask the frames that see something where it is, and follow it over the volume.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grounding:
+    """Looks at the frames of one volume.
 
     Parameters
     ----------
     conversation
         Of the volume.
-    sights
-        By label, from :func:`look_at_frames`.
     frames, profile
         What is shown and how it is asked.
-    threshold
-        Log-odds from which on a frame sees a finding.
+    calibration
+        What odds mean, and how boxes are treated.
+    maps
+        Of the auxiliary head; None where there is none.
     control
         Of the reading.
     """
-    asked = [
-        Ask(question=about_one_frame(QuestionKind.LOCALISATION, (label,), profile), frame_index=frame)
-        for label, sight in sights.items()
-        for frame in sight.frames(threshold)
-    ]
-    found: list[Finding] = []
-    words: dict[Finding, tuple[str, str]] = {}
-    unfinished = set()
-    _, rows, columns = frames.pixels.shape
-    for ask, text in zip(asked, conversation.say(asked, control), strict=True):
-        label, frame = ask.question.labels[0], ask.frame_index
-        assert frame is not None
-        if text is None:
-            unfinished.add(label)
-            continue
-        parsed = parse(text, ask.question, profile, (rows, columns, 1), anatomy=frames.anatomy)
-        score = _probability(sights[label].log_odds[frame])
-        for box in _without_doubles(parsed.boxes):
-            finding = replace(box, frame_index=frame, score=score)
-            found.append(finding)
-            words[finding] = (parsed.text, parsed.reasoning)
-    tracklets = tuple(_closed(tracklet, sights) for tracklet in _followed(found))
-    return Grounded(
-        tracklets=tracklets,
-        words={tracklet.tracklet_id: _words_of(tracklet, words) for tracklet in tracklets},
-        sights=sights,
-        unfinished=frozenset(unfinished),
-    )
+
+    conversation: Conversation
+    frames: Frames
+    profile: PromptProfile
+    calibration: Calibration
+    maps: Maps | None
+    control: ReadingControl
+
+    def look(self, labels: Sequence[str]) -> dict[str, Sight]:
+        """Ask every frame, alone, whether each of some labels is visible on it."""
+        asked = [
+            Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), self.profile), frame_index=frame)
+            for label in labels
+            for frame in range(len(self.frames.pixels))
+        ]
+        odds: dict[str, dict[int, float]] = {label: {} for label in labels}
+        seen = {label: self._suspicion(label) for label in labels}
+        for ask, weights in zip(asked, self.conversation.weigh(asked, self.control), strict=True):
+            if weights is not None and ask.frame_index is not None:
+                label, frame = ask.question.labels[0], ask.frame_index
+                suspicion = None if (highest := seen[label]) is None else float(highest[frame])
+                odds[label][frame] = self.calibration.on_frame(label, weights[0] - weights[1], suspicion)
+        return {label: Sight(label=label, log_odds=odds[label]) for label in labels}
+
+    def _suspicion(self, label: str) -> NDArray[np.float32] | None:
+        return self.maps.on_frames(label) if self.maps is not None and label in self.maps.labels else None
+
+    def ground(self, sights: Mapping[str, Sight]) -> Grounded:
+        """Ask the frames that see something where it is, and follow it over the volume.
+
+        Parameters
+        ----------
+        sights
+            By label, from :meth:`look`.
+        """
+        asked = [
+            Ask(question=about_one_frame(QuestionKind.LOCALISATION, (label,), self.profile), frame_index=frame)
+            for label, sight in sights.items()
+            for frame in sight.frames(self.calibration.frame_threshold)
+        ]
+        words: dict[Finding, tuple[str, str]] = {}
+        unfinished = set()
+        for ask, text in zip(asked, self.conversation.say(asked, self.control), strict=True):
+            label, frame = ask.question.labels[0], ask.frame_index
+            assert frame is not None
+            if text is None:
+                unfinished.add(label)
+                continue
+            score = _probability(sights[label].log_odds[frame])
+            found, said = self._boxes(ask.question, frame, text)
+            words |= {replace(finding, score=score): said for finding in found}
+        tracklets = tuple(_closed(tracklet, sights) for tracklet in _followed(words))
+        return Grounded(
+            tracklets=tracklets,
+            words={tracklet.tracklet_id: _words_of(tracklet, words) for tracklet in tracklets},
+            sights=sights,
+            unfinished=frozenset(unfinished),
+        )
+
+    def _boxes(self, question: Question, frame: int, text: str) -> tuple[list[Finding], tuple[str, str]]:
+        """Return the boxes of an answer, without what is not believed and what is said twice; and its words."""
+        _, rows, columns = self.frames.pixels.shape
+        parsed = parse(text, question, self.profile, (rows, columns, 1), anatomy=self.frames.anatomy)
+        found = [replace(finding, frame_index=frame) for finding in parsed.boxes if self._is_believed(finding, frame)]
+        if self.calibration.snaps:
+            pixels = self.frames.pixels[frame]
+            found = [replace(finding, box=snap(pixels, finding.box)) for finding in found]
+        return _without_doubles(found), (parsed.text, parsed.reasoning)
+
+    def _is_believed(self, finding: Finding, frame: int) -> bool:
+        """Tell whether the auxiliary head does not deny what a box shows."""
+        threshold, shape = self.calibration.box_threshold, self.frames.pixels.shape
+        if threshold is None or self.maps is None:
+            return True
+        seen = self.maps.on_box(finding.label, frame, finding.box, (shape[1], shape[2]))
+        return seen is None or seen >= threshold
 
 
 def _followed(found: Iterable[Finding]) -> tuple[Tracklet, ...]:

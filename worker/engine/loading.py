@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgmri.errors import EngineError
-from worker.engine import calibration, golden
+from worker.engine import auxiliary, calibration, golden
 from worker.engine.bundle import Bundle, load
 from worker.engine.fitting import fit
 from worker.engine.grounded import Card, GroundedEngine
@@ -74,6 +74,11 @@ def open_engine(directory: Path, device: Device, *, expect_digest: str | None = 
 def load_engine(bundle: Bundle, device: Device) -> tuple[GroundedEngine, LocalSpeaker]:
     """Load a verified bundle without looking at its golden cases."""
     card = card_of(bundle)
+    if card.calibration.needs_head and auxiliary.FILE_NAME not in bundle.files:
+        raise EngineError(
+            f"expected {auxiliary.FILE_NAME} in the bundle, since its calibration counts on an auxiliary head, found "
+            "none; build the bundle again"
+        )
     speaker = LocalSpeaker.load(bundle, card.profile, device)
     return GroundedEngine(speaker, card), speaker
 

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 from sgmri.errors import ConfigError, EngineUnavailable
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import QuestionKind
+from worker.engine import auxiliary
+from worker.engine.auxiliary import AuxiliaryHead, Maps
 from worker.engine.bundle import Bundle
 from worker.engine.checkpoint import DType
 from worker.engine.conversation import Ask, Weights
@@ -33,6 +35,7 @@ _TURN = "<|im_end|>\n<|im_start|>assistant\n"
 _LEAST_LIKELY = 0.02
 """Choices that are less likely than this, all together, are not what the model wants to say."""
 _MAX_NEW_TOKENS = 384
+_CLOSED = "the volume is closed; open it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ class LocalSpeaker:
         Of one bundle.
     profile
         What its weights were trained on.
+    head
+        The auxiliary head; None where the bundle has none.
 
     Raises
     ------
@@ -83,6 +88,7 @@ class LocalSpeaker:
         tokenizer: Tokenizer,
         grammars: Grammars,
         profile: PromptProfile,
+        head: AuxiliaryHead | None = None,
     ) -> None:
         if profile.layout is not Layout.IMAGES:
             raise ConfigError(
@@ -94,6 +100,7 @@ class LocalSpeaker:
         self.tokenizer = tokenizer
         self.grammars = grammars
         self.profile = profile
+        self.head = head
 
     @classmethod
     def load(cls, bundle: Bundle, profile: PromptProfile, device: Device) -> "LocalSpeaker":
@@ -126,7 +133,8 @@ class LocalSpeaker:
         if end < 0:
             raise ConfigError("expected generation_config.json of the bundle to name the token that ends an answer")
         grammars = Grammars(bundle.path("tokenizer.json"), vocabulary=language.vocabulary, end_id=end)
-        return cls(encoder, language, tokenizer, grammars, profile)
+        head = auxiliary.read(bundle.path(auxiliary.FILE_NAME)) if auxiliary.FILE_NAME in bundle.files else None
+        return cls(encoder, language, tokenizer, grammars, profile, head)
 
     def open(self, frames: Frames, control: ReadingControl) -> "LocalConversation":
         """Encode a volume and read its prefix."""
@@ -182,7 +190,8 @@ class LocalConversation:
         block = spec.patch * spec.merge
         patches = spec.preprocess(fit(frames.pixels, speaker.profile.pixel_budget, block=block))
         self._grid = patches.grid
-        self._tokens_a_frame = patches.grid.rows * patches.grid.columns // spec.merge**2
+        self._cells = (patches.grid.rows // spec.merge, patches.grid.columns // spec.merge)
+        self._tokens_a_frame = self._cells[0] * self._cells[1]
         _not_cancelled(control)
         self._features: Features | None = encoder.encode(patches.values, patches.grid)
         _not_cancelled(control)
@@ -201,6 +210,15 @@ class LocalConversation:
         arrays = 0 if features is None else sum(level.nbytes for level in (features.embeds, *features.deepstack))
         sessions = [self._volume, self._alone[1] if self._alone else None]
         return arrays + sum(session.bytes for session in sessions if session is not None)
+
+    def maps(self) -> Maps | None:
+        """Return where findings may lie, by the auxiliary head; None where the bundle has none."""
+        head = self._speaker.head
+        if head is None:
+            return None
+        if self._features is None:
+            raise EngineUnavailable(_CLOSED)
+        return head.maps(self._features, self._cells)
 
     def close(self) -> None:
         """Release features, keys and values; harmless twice."""
@@ -281,7 +299,7 @@ class LocalConversation:
     def _parts(self, asked: Sequence[Ask]) -> Iterator[tuple[PrefixSession, list[int], list[int] | None]]:
         """Yield the sessions to ask: for each the places of its questions, and their groups where it has such."""
         if self._volume is None or self._features is None:
-            raise EngineUnavailable("the volume is closed; open it again")
+            raise EngineUnavailable(_CLOSED)
         whole = [place for place, ask in enumerate(asked) if ask.frame_index is None]
         if whole:
             yield self._volume, whole, None

@@ -168,6 +168,9 @@ class ServedConversation:
         self._lock = threading.Lock()
         self._images: dict[int, str] = {}
 
+    def maps(self) -> None:
+        """Return nothing: a server gives no visual tokens away."""
+
     def close(self) -> None:
         """Forget the images; harmless twice."""
         self._images.clear()

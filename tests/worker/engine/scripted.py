@@ -13,6 +13,7 @@ from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import NONE_OF_THESE, QuestionKind
 from sgmri.readings import EngineIdentity
 from sgmri.volume import Anatomy, Plane, Weighting
+from worker.engine.auxiliary import Maps
 from worker.engine.calibration import Calibration
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.conversation import Ask, Weights
@@ -62,11 +63,14 @@ class Script:
         where a rule says otherwise.
     weigh_rule, say_rule
         Asked first; what they do not answer with None is said as it is. ``...`` stands for "the model says nothing".
+    heads
+        What its auxiliary head sees.
     """
 
     places: Mapping[str, Mapping[int, Sequence[Pixels]]] = field(default_factory=dict)
     weigh_rule: Callable[[Ask], object] = lambda ask: None
     say_rule: Callable[[Ask], object] = lambda ask: None
+    heads: Maps | None = None
     opened: int = 0
     closed: int = 0
     weighed: list[Ask] = field(default_factory=list)
@@ -127,6 +131,9 @@ class Talk:
             return answer(ask.known.replace("places: ", "").replace("frames:", "Frames"))
         boxes = self._script.places.get(ask.question.labels[0], {}).get(ask.frame_index or 0, ())
         return where(ask.question.labels[0], boxes)
+
+    def maps(self) -> Maps | None:
+        return self._script.heads
 
     def close(self) -> None:
         self._script.closed += 1

@@ -10,7 +10,10 @@ from worker.engine.calibration import ANY, Calibration, Line, read, to_json
 
 _CALIBRATION = Calibration(
     lines={"Mass": Line(temperature=2.0, shift=-0.5, volumes=200, ece=0.01), ANY: Line(temperature=1.5)},
+    frame_lines={"Mass": Line(temperature=1.2, shift=0.1, head=0.5, volumes=900, ece=0.02)},
     undecided=0.1,
+    box_threshold=-1.5,
+    snaps=True,
     frame_threshold=-0.3,
     has_scope=True,
     planes={"brain": ("axial",)},
@@ -59,6 +62,8 @@ def test_certainty_never_is_certain() -> None:
         {"lines": {"Mass": {"temperature": 0.0, "shift": 0.0, "volumes": 1, "ece": None}}},
         {"lines": {"Mass": {"temperature": 1.0, "colour": 0.0}}},
         {"lines": []},
+        {"frame_lines": {"Mass": {"temperature": 1.0, "head": math.nan}}},
+        {"box_threshold": "low"},
         {"undecided": "much"},
         {"undecided": math.inf},
         {"planes": {"brain": 3}},
@@ -79,3 +84,12 @@ def test_a_missing_key_or_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text("{}", encoding="utf-8")
     with pytest.raises(EngineError):
         read(tmp_path / "calibration.json")
+
+
+def test_the_head_counts_as_much_as_the_line_says() -> None:
+    """What the head saw is added with its weight; without a head, or without a line, the words stand alone."""
+    assert _CALIBRATION.on_frame("Mass", 1.2, 3.0) == pytest.approx(1.0 + 0.1 + 1.5)
+    assert _CALIBRATION.on_frame("Mass", 1.2) == pytest.approx(1.1)
+    assert _CALIBRATION.on_frame("Edema", 1.2, 3.0) == pytest.approx(1.2)
+    assert _CALIBRATION.needs_head
+    assert not Calibration(lines={"Mass": Line(temperature=2.0)}).needs_head

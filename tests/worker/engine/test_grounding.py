@@ -1,20 +1,34 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from sgmri.interfaces import ReadingControl
+from sgmri.interfaces import Frames, ReadingControl
 from tests.worker.engine.scripted import LACUNE, NO, PROFILE, WHITE_MATTER, YES, Pixels, Script, answer, frames, where
+from worker.engine.auxiliary import Maps
+from worker.engine.calibration import Calibration, Line
 from worker.engine.conversation import Ask
-from worker.engine.grounding import Grounded, Sight, ground, key_finding, look_at_frames
+from worker.engine.grounding import Grounded, Grounding, Sight, key_finding
 
 _CONTROL = ReadingControl()
 _A: Pixels = (40, 60, 52, 70)
 _B: Pixels = (44, 62, 56, 74)
+SHOWN = frames()
 
 
-def _grounded(script: Script, *labels: str, threshold: float = 0.0) -> Grounded:
-    shown = frames()
+def _grounded(
+    script: Script, *labels: str, threshold: float = 0.0, calibration: Calibration | None = None, shown: Frames = SHOWN
+) -> Grounded:
     talk = script.open(shown, _CONTROL)
-    sights = look_at_frames(talk, labels, shown, PROFILE, _CONTROL)
-    return ground(talk, sights, shown, PROFILE, threshold=threshold, control=_CONTROL)
+    grounding = Grounding(
+        conversation=talk,
+        frames=shown,
+        profile=PROFILE,
+        calibration=calibration or Calibration(frame_threshold=threshold),
+        maps=talk.maps(),
+        control=_CONTROL,
+    )
+    return grounding.ground(grounding.look(labels))
 
 
 def _boxes(found: Grounded) -> list[list[tuple[int, tuple[float, ...]]]]:
@@ -103,3 +117,41 @@ def test_the_largest_box_is_the_key() -> None:
     """A tracklet is shown best where its box is largest."""
     (tracklet,) = _grounded(Script(places={WHITE_MATTER: {2: [_A], 3: [_B]}}), WHITE_MATTER).tracklets
     assert key_finding(tracklet).frame_index == 3
+
+
+def _maps(*hot: tuple[int, int, int]) -> Maps:
+    """Return maps of 8 frames, 5 x 5 cells of 40 x 50 pixels: +4 where (frame, row, column) is hot, else -4."""
+    log_odds = np.full((8, 5, 5, 1), -4.0, np.float32)
+    for frame, row, column in hot:
+        log_odds[frame, row, column, 0] = 4.0
+    return Maps(labels=(WHITE_MATTER,), log_odds=log_odds)
+
+
+def test_the_head_decides_with_the_words() -> None:
+    """With a line that counts both, a frame that only one of them sees is decided by their sum."""
+    line = Line(temperature=1.0, head=2.0)
+    script = Script(places={WHITE_MATTER: {2: [_A], 3: [_A]}}, heads=_maps((2, 1, 0)))
+    found = _grounded(script, WHITE_MATTER, calibration=Calibration(frame_lines={WHITE_MATTER: line}))
+    assert [ask.frame_index for ask in script.said] == [2]
+    assert found.sights[WHITE_MATTER].log_odds[2] == pytest.approx(YES[0] - YES[1] + 8)
+    assert found.sights[WHITE_MATTER].log_odds[3] == pytest.approx(YES[0] - YES[1] - 8)
+
+
+def test_a_box_that_the_head_denies_is_not_believed() -> None:
+    """Of two boxes on a frame, the one that no suspicious cell touches is dropped; without a threshold both stay."""
+    far: Pixels = (150, 100, 165, 120)
+    script = Script(places={WHITE_MATTER: {2: [_A, far]}}, heads=_maps((2, 1, 0)))
+    believed = _grounded(script, WHITE_MATTER, calibration=Calibration(box_threshold=0.0))
+    assert _boxes(believed) == [[(2, _A)]]
+    assert len(_grounded(script, WHITE_MATTER).tracklets) == 2
+
+
+def test_boxes_are_drawn_onto_what_stands_out() -> None:
+    """Two rough boxes about one bright spot become its box, once; the profile's words stay."""
+    pixels = np.full((8, 200, 250), 80, np.uint8)
+    pixels[2, 58:72, 40:56] = 200
+    rough: Pixels = (38, 55, 52, 68)
+    other: Pixels = (45, 62, 60, 76)
+    script = Script(places={WHITE_MATTER: {2: [rough, other]}})
+    found = _grounded(script, WHITE_MATTER, calibration=Calibration(snaps=True), shown=replace(SHOWN, pixels=pixels))
+    assert _boxes(found) == [[(2, (40, 58, 56, 72))]]

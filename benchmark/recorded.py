@@ -1,0 +1,95 @@
+"""A speaker that remembers: what was asked of a volume once is not computed again.
+
+Thresholds can then be tried on the same volumes in seconds instead of minutes, through the engine itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sgmri.interfaces import Frames, ReadingControl
+from worker.engine.auxiliary import Maps
+from worker.engine.conversation import Ask, Conversation, Speaker, Weights
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Tape:
+    """Everything that was said of one volume; the volume is held, so that its identity stays its own."""
+
+    frames: Frames
+    weighed: dict[Ask, Weights | None] = field(default_factory=dict)
+    said: dict[Ask, str | None] = field(default_factory=dict)
+    maps: list[Maps | None] = field(default_factory=list)
+
+
+class RecordedSpeaker:
+    """Asks another speaker what it has not been asked before (implements :class:`worker.engine.conversation.Speaker`).
+
+    Parameters
+    ----------
+    speaker
+        Who is asked.
+    """
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self._tapes: dict[int, _Tape] = {}
+
+    def open(self, frames: Frames, control: ReadingControl) -> "RecordedConversation":
+        """Show a volume; it is encoded once something new is asked."""
+        tape = self._tapes.setdefault(id(frames), _Tape(frames=frames))
+        return RecordedConversation(tape, lambda: self._speaker.open(frames, control))
+
+    def close(self) -> None:
+        """Forget everything; the other speaker stays open."""
+        self._tapes.clear()
+
+
+class RecordedConversation:
+    """One volume (implements :class:`worker.engine.conversation.Conversation`).
+
+    Parameters
+    ----------
+    tape
+        What was said of it.
+    show
+        Opens it with the speaker that knows the rest.
+    """
+
+    def __init__(self, tape: _Tape, show: Callable[[], Conversation]) -> None:
+        self._tape = tape
+        self._show = show
+        self._shown: Conversation | None = None
+
+    @property
+    def _open(self) -> Conversation:
+        if self._shown is None:
+            self._shown = self._show()
+        return self._shown
+
+    def weigh(self, asked: Sequence[Ask], control: ReadingControl) -> list[Weights | None]:
+        """Return how likely each choice is."""
+        known = self._tape.weighed
+        new = [ask for ask in asked if ask not in known]
+        if new:
+            known.update(zip(new, self._open.weigh(new, control), strict=True))
+        return [known[ask] for ask in asked]
+
+    def say(self, asked: Sequence[Ask], control: ReadingControl) -> list[str | None]:
+        """Return the model's answers."""
+        known = self._tape.said
+        new = [ask for ask in asked if ask not in known]
+        if new:
+            known.update(zip(new, self._open.say(new, control), strict=True))
+        return [known[ask] for ask in asked]
+
+    def maps(self) -> Maps | None:
+        """Return where findings may lie."""
+        if not self._tape.maps:
+            self._tape.maps.append(self._open.maps())
+        return self._tape.maps[0]
+
+    def close(self) -> None:
+        """Release the volume; what was said stays known."""
+        if self._shown is not None:
+            self._shown.close()
+            self._shown = None
