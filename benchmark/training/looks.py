@@ -100,8 +100,11 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
                 form=Form.BLOB,
                 home=Home.TISSUE,
                 centres=((8, 38), (-30, 34), (-6, 40)),
-                semi_axes_mm=((3.8, 7.0), (3.8, 7.0), (4.0, 8.0)),
-                level=(0.08, 0.3),
+                semi_axes_mm=((4.5, 7.5), (4.5, 7.5), (4.5, 8.0)),
+                # A cavity like fluid within a bright rim: what sets it apart from a sulcus on FLAIR (Wardlaw 2013)
+                level=(1.35, 1.9),
+                core=(0.05, 0.2),
+                edge_mm=(1.2, 2.0),
                 share=3.0,
                 most=3,
             ),
@@ -256,7 +259,12 @@ class Plan:
     turn_deg: float
 
 
-def draw(anatomy: Anatomy, reach_mm: tuple[float, float, float, float], rng: np.random.Generator) -> tuple[Plan, ...]:
+def draw(
+    anatomy: Anatomy,
+    reach_mm: tuple[float, float, float, float],
+    rng: np.random.Generator,
+    favour: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Plan, ...]:
     """Draw what is planted into one volume: one to three labels, apart from each other.
 
     Parameters
@@ -268,9 +276,11 @@ def draw(anatomy: Anatomy, reach_mm: tuple[float, float, float, float], rng: np.
         centre lies inside it.
     rng
         Source of the choice.
+    favour
+        Label -> how much more often than usual it is drawn.
     """
     looks = LOOKS[anatomy]
-    weights = np.array([look.share for look in looks])
+    weights = np.array([look.share * favour.get(look.label, 1.0) for look in looks])
     kinds = int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2]))
     chosen = rng.choice(len(looks), size=min(kinds, len(looks)), replace=False, p=weights / weights.sum())
     plans: list[Plan] = []

@@ -33,12 +33,15 @@ class Mix:
         Part of the batches on a fixed background, where there are any.
     spoilt
         Part of the volumes with an artefact that limits the reading.
+    favour
+        Label -> how much more often than usual it is planted.
     """
 
     normal: float = 0.35
     stranger: float = 0.1
     fixed: float = 0.5
     spoilt: float = 0.06
+    favour: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,7 +133,7 @@ class Maker:
         )
 
     def _plans(self, anatomy: Anatomy, reach: tuple[float, float, float, float]) -> tuple[Plan, ...]:
-        return () if self.rng.random() < self.mix.normal else draw(anatomy, reach, self.rng)
+        return () if self.rng.random() < self.mix.normal else draw(anatomy, reach, self.rng, self.mix.favour)
 
     def _body(self, shape: Shape, canvas: Canvas) -> tuple[Body, tuple[str, ...]]:
         fitting = [b for b in self.backgrounds if b.anatomy is shape.anatomy and shape.plane in b.planes]

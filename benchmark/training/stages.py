@@ -51,6 +51,8 @@ class Schedule:
         How much short volumes are preferred; 0: not at all, 1: in inverse proportion to their frames.
     average
         Decay of the averaged weights, a step.
+    spread
+        How wide the soft target around a box's edge is at first, in thousandths of a frame.
     """
 
     seconds: float
@@ -65,6 +67,7 @@ class Schedule:
     reuse: int = 4
     short: float = 0.0
     average: float = 0.99
+    spread: float = 60.0
 
 
 _BLOCKS = ("model.model.visual.blocks", "model.model.visual.patch_embed")
@@ -162,7 +165,7 @@ def learn_to_see(school: School) -> None:
     for step, (batch, grey) in enumerate(school.batches(until)):
         part = school.elapsed() / until
         optimisers.set_part(part)
-        loss, figures = _sight(school, batch, grey, spread=max(NARROW, 60 * 0.05 ** (part / 0.6)))
+        loss, figures = _sight(school, batch, grey, spread=max(NARROW, school.schedule.spread * 0.05 ** (part / 0.6)))
         optimisers.step(loss)
         if step % 25 == 0:
             school.say(stage="see", step=step, **_rounded(figures))

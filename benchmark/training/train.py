@@ -20,6 +20,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from benchmark.training import backgrounds, model, vocabulary
 from benchmark.training.examples import LABELS, Composer
+from benchmark.training.losses import NARROW
 from benchmark.training.phantoms import Maker, Mix
 from benchmark.training.stages import Schedule, School, learn_to_see, learn_to_speak
 from worker.engine.profiles import PROFILES
@@ -57,8 +58,15 @@ def enrol(arguments: argparse.Namespace) -> School:
             reuse=arguments.reuse,
             short=arguments.short,
             average=arguments.average,
+            # Boxes that are already learnt are not blurred again
+            spread=_DEFAULT.spread if arguments.resume is None else NARROW,
         ),
-        maker=Maker(seed=arguments.seed, device=device, backgrounds=fixed, mix=Mix(normal=arguments.normal)),
+        maker=Maker(
+            seed=arguments.seed,
+            device=device,
+            backgrounds=fixed,
+            mix=Mix(normal=arguments.normal, favour=dict(arguments.favour)),
+        ),
         composer=Composer(tokenizer=tokenizer, profile=profile, rng=np.random.default_rng(arguments.seed + 1)),
         student=student,
         tower=model.LiveTower(student).to(device),
@@ -83,6 +91,14 @@ def resume(school: School, checkpoint: Path) -> None:
     school.head.load_state_dict(load_file(checkpoint / HEAD_FILE))
 
 
+def favoured(text: str) -> tuple[str, float]:
+    """Read ``LABEL=TIMES``."""
+    label, _, times = text.rpartition("=")
+    if label not in LABELS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(LABELS)}, found {label!r}")
+    return label, float(times)
+
+
 def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,6 +116,9 @@ def main() -> None:
     parser.add_argument("--whole-every", type=int, default=_DEFAULT.whole_every)
     parser.add_argument("--frames-a-volume", type=int, default=_DEFAULT.frames_a_volume)
     parser.add_argument("--normal", type=float, default=Mix().normal, help="part of the volumes without a finding")
+    parser.add_argument(
+        "--favour", type=favoured, nargs="*", default=[], metavar="LABEL=TIMES", help="plant a label more often"
+    )
     parser.add_argument("--reuse", type=int, default=_DEFAULT.reuse)
     parser.add_argument("--short", type=float, default=_DEFAULT.short, help="how much short volumes are preferred")
     parser.add_argument("--average", type=float, default=_DEFAULT.average, help="decay of the averaged weights")
