@@ -230,6 +230,8 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
 """What can be planted, by anatomy. Also in the knee: marrow oedema of the femur (:data:`_FEMUR`)."""
 
 _FEMUR: tuple[Range, Range, Range] = ((14, 26), (-8, 12), (13, 24))
+_RIMLESS = 0.3
+"""Part of the lacunes that are a dark hole and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,12 +320,15 @@ def _one(look: Look, rng: np.random.Generator) -> Plan:
     # Axes of one finding go together: no needles and no discs
     a, b, c = (float(low + (high - low) * np.clip(size + rng.normal(0, 0.12), 0, 1)) for low, high in look.semi_axes_mm)
     level = float(rng.uniform(*look.level))
+    core = level if look.core is None else float(rng.uniform(*look.core))
+    if look.label == "Lacunar infarct" and rng.random() < _RIMLESS:
+        level = core
     return Plan(
         look=look,
         centre=(x, y, z),
         semi_axes=(a, b, c),
         level=level,
-        core=level if look.core is None else float(rng.uniform(*look.core)),
+        core=core,
         edge_mm=float(rng.uniform(*look.edge_mm)),
         turn_deg=float(rng.uniform(-40, 40)) if look.form is Form.BLOB else 0.0,
     )

@@ -5,10 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from benchmark.calibration import fit, gather
 from benchmark.evaluation import ANY, Report, abstains, as_json, as_markdown, examine, report
 from benchmark.heldout import CALIBRATION_SEED, FIRST_SEED, Case, strangers, volumes
 from benchmark.training.examples import LABELS
@@ -16,7 +14,7 @@ from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Answer, QuestionSet
 from sgmri.readings import EngineIdentity
 from sgmri.volume import Anatomy
-from tests.worker.engine.scripted import NO, YES, Pixels, Script, card, frames
+from tests.worker.engine.scripted import NO, Pixels, Script, card, frames
 from worker.engine.calibration import Calibration
 from worker.engine.conversation import Ask
 from worker.engine.grounded import Card, GroundedEngine
@@ -162,29 +160,3 @@ def test_strangers_are_called_what_they_are_not() -> None:
         found = list(strangers(4, seed=1, held_out=held_out))
         assert len({case.stranger for case in found}) > 2
         assert not any(case.truth for case in found)
-
-
-def test_calibration_is_fitted_where_there_is_enough(cases: list[Case]) -> None:
-    """Odds that are too sure are cooled down, so that certainty meets truth; a rare label gets no line."""
-    rng = np.random.default_rng(0)
-    truth = rng.random(400) < 0.5
-    right = rng.random(400) < 0.8
-    odds = [(6.0 if t == r else -6.0, bool(t)) for t, r in zip(truth, right, strict=True)]
-    fitted = fit({"Mass": odds, "Edema": odds[:6]}, base=Calibration(frame_threshold=0.3, has_scope=True))
-    assert set(fitted.lines) == {"Mass"}
-    line = fitted.lines["Mass"]
-    assert line.probability(6.0) == pytest.approx(0.8, abs=0.05)
-    assert line.ece is not None and line.ece < 0.12
-    assert (fitted.frame_threshold, fitted.has_scope) == (0.3, True)
-
-
-def test_odds_are_gathered_with_their_truth() -> None:
-    """Each yes/no question of known labels gives its odds and whether it was there."""
-    case = next(case for case in volumes(2, seed=5, backgrounds=False) if case.truth)
-    odds = gather(Script(weigh_rule=lambda ask: YES), [case], LABELS)
-    there = {tracklet.label for tracklet in case.truth}
-    assert odds[ANY_KEY] == [(pytest.approx(YES[0] - YES[1]), True)]
-    assert {label for label, ((_, present),) in odds.items() if present} >= there & set(odds)
-
-
-ANY_KEY = "any"

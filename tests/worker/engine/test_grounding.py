@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,10 @@ def _grounded(
         control=_CONTROL,
     )
     return grounding.ground(grounding.look(labels))
+
+
+def _always(said: str) -> Callable[[Ask], object]:
+    return lambda ask: said
 
 
 def _boxes(found: Grounded) -> list[list[tuple[int, tuple[float, ...]]]]:
@@ -89,7 +94,7 @@ def test_what_cannot_be_read_is_no_box() -> None:
         where(WHITE_MATTER, [_A], frame_number=3),
         where(WHITE_MATTER, [(0, 0, 300, 250)]),
     ):
-        script = Script(places={WHITE_MATTER: {2: [_A]}}, say_rule=lambda ask, said=said: said)
+        script = Script(places={WHITE_MATTER: {2: [_A]}}, say_rule=_always(said))
         assert _grounded(script, WHITE_MATTER).tracklets == ()
 
 

@@ -44,10 +44,11 @@ def speaker(bundle: Bundle) -> LocalSpeaker:
 
 @pytest.fixture(scope="module")
 def peer(bundle: Bundle) -> Qwen3VLForConditionalGeneration:
-    model = Qwen3VLForConditionalGeneration.from_pretrained(
+    model: Qwen3VLForConditionalGeneration = Qwen3VLForConditionalGeneration.from_pretrained(
         bundle.directory, local_files_only=True, dtype=torch.float32
     )
-    return model.train(False)
+    model.train(False)
+    return model
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def _inputs(speaker: LocalSpeaker, frames: Frames, text: str) -> dict[str, torch
         "attention_mask": torch.ones_like(ids),
         "pixel_values": torch.from_numpy(cut.values).flatten(0, 1),
         "image_grid_thw": torch.tensor([[1, *cut.grid]] * len(fitted)),
-        "mm_token_type_ids": (ids == speaker.tokenizer.token_to_id("<|image_pad|>")).int(),
+        "mm_token_type_ids": torch.eq(ids, speaker.tokens("<|image_pad|>")[0]).int(),
     }
 
 

@@ -201,6 +201,10 @@ def test_a_server_that_is_not_there_is_transient() -> None:
         speaker.check()
 
 
+def _always(document: dict[str, object]) -> Callable[[dict[str, object]], tuple[int, dict[str, object]]]:
+    return lambda body: (200, document)
+
+
 def test_what_is_cut_off_or_strange_is_no_answer() -> None:
     """A cut-off text, and a choice that is not among the alternatives, are nothing: never a negative."""
     for document in (
@@ -208,7 +212,7 @@ def test_what_is_cut_off_or_strange_is_no_answer() -> None:
         completion('{"answer": "Perhaps"}', {"Perhaps": 1.0}),
         completion('{"reasoning": "only"}'),
     ):
-        with _engine(ModelServer(reply=lambda body, document=document: (200, document))) as engine:
+        with _engine(ModelServer(reply=_always(document))) as engine:
             conversation = engine._speaker.open(_FRAMES, ReadingControl())
             asks = [Ask(question=_BRAIN["brain.any"])]
             said = conversation.say(asks, ReadingControl())

@@ -1,0 +1,49 @@
+"""The gate of a worker: an engine that may not work here is noticed before any task is taken."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plugin.celery import check_engine, run, worker_app
+from sgmri.errors import ConfigError, EngineError
+from sgmri.settings import Settings, Worker
+from tests.worker.engine.small_bundle import small_bundle
+from worker.engine import golden
+from worker.engine.bundle import Bundle, seal
+
+
+def _settings(**worker: str) -> Settings:
+    return replace(Settings(), worker=Worker(device="cpu", **worker))  # type: ignore[arg-type]  # names and paths
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return small_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def test_a_model_that_reads_as_sealed_may_work(bundle: Bundle) -> None:
+    """The check makes the engine in a process of its own, and says nothing."""
+    check_engine(_settings(model=str(bundle.directory)))
+
+
+def test_a_model_that_reads_otherwise_takes_no_work(bundle: Bundle, tmp_path: Path) -> None:
+    """Golden cases that this machine does not meet: the worker does not start, and says why."""
+    directory = tmp_path / "other"
+    shutil.copytree(bundle.directory, directory)
+    (directory / "bundle.json").unlink()
+    (case,) = golden.read(directory / golden.FILE_NAME)
+    golden.write([replace(case, features=case.features + np.float16(1))], directory / golden.FILE_NAME)
+    seal(directory, bundle.manifest)
+    with pytest.raises(EngineError, match=r"golden cases.*no work is taken"):
+        run(_settings(model=str(directory)), ["reading"])
+
+
+def test_wrong_settings_stay_wrong_settings(tmp_path: Path) -> None:
+    """What the process of the check finds keeps its type: a setting to be mended is no broken model."""
+    with pytest.raises(ConfigError, match="served"):
+        check_engine(_settings(engine="served"))
+    with pytest.raises(ConfigError, match="expected one of"):
+        worker_app(_settings(engine="oracle"))
