@@ -3,8 +3,10 @@
     python -m benchmarks.encoder [--checkpoint DIR] [--provider cuda] [--threads N] [--rounds N]
 
 One checkpoint, the same frames for everybody, contenders alternated within each round, best round counts. Without a
-checkpoint: a tiny one of random weights (about a minute, most of it the two exports). Ratios are times of the
-Hugging Face module in float32 divided by the contender's: above 1 is faster.
+checkpoint: the embedded model's. Ratios are times of the Hugging Face module in float32 divided by the contender's:
+above 1 is faster. "twin" is the module with frames as a batch, "compiled" the same through torch.compile, "int8" the
+ONNX file with its matrices quantised (onnxruntime's dynamic quantisation): only a contender, no bundle has it. The last
+line is each one's relative error (L2) against the module in float32 on the same frames.
 """
 
 import argparse
@@ -17,23 +19,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
-from tests.worker.engine.tiny_model import save_tiny_model
 from worker.engine.export import FrameTower, export_encoder, module_features, tower_inputs
+from worker.engine.places import embedded_bundle
 from worker.engine.tower import load_tower
-from worker.engine.vision import EncoderSpec, OnnxEncoder, grid_inputs
+from worker.engine.vision import EncoderSpec, Features, OnnxEncoder, grid_inputs
 
-CASES = tuple((frames, side) for side in (128, 320) for frames in (8, 24, 40))
+CASES = tuple((frames, side) for side in (128, 256) for frames in (8, 24, 40))
 """(frames, pixels along a side)."""
 PEER = "HF fp32"
 Contender = Callable[[np.ndarray], object]
 
 
-def twin_of(tower: Qwen3VLVisionModel, spec: EncoderSpec, device: str) -> Contender:
+def twin_of(tower: Qwen3VLVisionModel, spec: EncoderSpec, device: str, *, compiled: bool = False) -> Contender:
     """Return the frame-batched twin in torch, with the preprocessing and both copies in its time."""
-    twin = FrameTower(tower, grey_fold=spec.grey_fold).eval()
+    plain = FrameTower(tower, grey_fold=spec.grey_fold).eval()
+    twin = torch.compile(plain, dynamic=False) if compiled else plain
 
     def run(pixels: np.ndarray) -> object:
         patches = spec.preprocess(pixels)
@@ -45,34 +49,63 @@ def twin_of(tower: Qwen3VLVisionModel, spec: EncoderSpec, device: str) -> Conten
     return run
 
 
+def int8_of(path: Path, arguments: argparse.Namespace) -> Contender:
+    """Quantise the matrices of an exported encoder, and return the way to its features."""
+    quantised = path.with_name("int8.onnx")
+    quantize_dynamic(path, quantised, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+    encoder = OnnxEncoder(quantised, provider=arguments.provider, threads=arguments.threads)
+    return partial(features_of, encoder)
+
+
+def features_of(encoder: OnnxEncoder, pixels: np.ndarray) -> object:
+    """Return what an ONNX encoder makes of frames."""
+    patches = encoder.spec.preprocess(pixels)
+    return encoder.encode(patches.values, patches.grid)
+
+
 def onnx_of(checkpoint: Path, path: Path, precision: str, arguments: argparse.Namespace) -> Contender:
     """Export, and return the product's own way to features."""
     report = export_encoder(checkpoint, path, precision=precision)
     assert report.is_good, "\n".join(report.lines())
     print(f"exported {path.name}: {report.lines()[-1]}", flush=True)
     encoder = OnnxEncoder(path, provider=arguments.provider, threads=arguments.threads)
-
-    def run(pixels: np.ndarray) -> object:
-        patches = encoder.spec.preprocess(pixels)
-        return encoder.encode(patches.values, patches.grid)
-
-    return run
+    return partial(features_of, encoder)
 
 
 def contenders(checkpoint: Path, scratch: Path, arguments: argparse.Namespace) -> dict[str, Contender]:
-    """Return everybody by name; half precision in torch only where the device has it in hardware."""
+    """Return everybody by name; half precision in torch on a GPU, bfloat16 everywhere."""
     tower, spec = load_tower(checkpoint)
     device = arguments.provider
-    precisions = {"fp32": nn.Module.to(tower, device)}
+    precisions = {"fp32": nn.Module.to(tower, device), "bf16": nn.Module.bfloat16(deepcopy(tower))}
     if device == "cuda":
         precisions["fp16"] = nn.Module.half(deepcopy(tower))
     found: dict[str, Contender] = {}
     for name, module in precisions.items():
         found[f"HF {name}"] = partial(module_features, module, spec=spec)
         found[f"twin {name}"] = twin_of(module, spec, device)
+    found["compiled"] = twin_of(precisions["fp32"], spec, device, compiled=True)
     for name in ("fp32", "fp16"):
         found[f"ORT {name}"] = onnx_of(checkpoint, scratch / f"{name}.onnx", name, arguments)
+    if device == "cpu":
+        found["ORT int8"] = int8_of(scratch / "fp32.onnx", arguments)
     return found
+
+
+def errors(pixels: np.ndarray, everybody: dict[str, Contender]) -> dict[str, float]:
+    """Return each one's relative L2 error against the peer, over embeddings and deep-stack levels."""
+
+    def flat(name: str) -> np.ndarray:
+        return np.concatenate([level.ravel() for level in _levels(everybody[name](pixels))])
+
+    peer = flat(PEER)
+    return {name: float(np.linalg.norm(flat(name) - peer) / np.linalg.norm(peer)) for name in everybody}
+
+
+def _levels(features: object) -> list[np.ndarray]:
+    """Return what a contender gave as arrays."""
+    levels = [features.embeds, *features.deepstack] if isinstance(features, Features) else features
+    assert isinstance(levels, list)
+    return [level.float().cpu().numpy() if isinstance(level, torch.Tensor) else level for level in levels]
 
 
 def best_times_s(pixels: np.ndarray, everybody: dict[str, Contender], rounds: int) -> dict[str, float]:
@@ -90,14 +123,14 @@ def best_times_s(pixels: np.ndarray, everybody: dict[str, Contender], rounds: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a Qwen3-VL checkpoint; default: a tiny one")
+    parser.add_argument("--checkpoint", type=Path, help="a Qwen3-VL checkpoint; default: the embedded model")
     parser.add_argument("--provider", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of torch and onnxruntime on the CPU")
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = arguments.checkpoint or save_tiny_model(Path(scratch) / "checkpoint")
+        checkpoint = arguments.checkpoint or embedded_bundle()
         everybody = contenders(checkpoint, Path(scratch), arguments)
         random = np.random.default_rng(0)
         others = [name for name in everybody if name != PEER]
@@ -108,6 +141,8 @@ def main() -> None:
             best = best_times_s(pixels, everybody, arguments.rounds)
             cells = "".join(f"{best[name] * 1e3:10.1f} x{best[PEER] / best[name]:5.2f} " for name in others)
             print(f"{frames:4d} x {side:3d}²  {best[PEER] * 1e3:12.1f}{cells}", flush=True)
+        off = errors(pixels, everybody)
+        print(f"{'error':>14}{'':>12}" + "".join(f"{off[name]:18.1e}" for name in others))
 
 
 if __name__ == "__main__":

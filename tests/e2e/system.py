@@ -78,7 +78,8 @@ class System:
     def configure(self, ae_title: str, pacs_port: int) -> Path:
         path = self.state_dir / "sgmri.toml"
         values = {"quiet_period_s": "1.0", "lease_s": "3.0", "retry_first_s": "1.0", "commitment_timeout_s": "3600.0"}
-        values |= self.settings
+        # Most of what is driven here does not depend on who reads: the engine without weights starts at once
+        values |= {"engine": "classical"} | self.settings
         path.write_text(
             f"""
 [listener]
@@ -94,6 +95,7 @@ quiet_period_s = {values["quiet_period_s"]}
 [broker]
 url = "{self.broker_url}"
 [worker]
+engine = "{values["engine"]}"
 sweep_period_s = 0.5
 lease_s = {values["lease_s"]}
 [delivery]

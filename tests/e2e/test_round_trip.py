@@ -31,14 +31,18 @@ def instances(system: System, study_instance_uid: str) -> int:
     )
 
 
-@pytest.mark.parametrize("name", ["brain", "knee-enhanced"])
-def test_a_study_comes_back_as_sr_and_seg(system: System, name: str) -> None:
-    """Classic and Enhanced: the PACS commits to one SR and one SEG, and every planted lesion is boxed."""
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("brain", "classical"), ("knee-enhanced", "classical"), ("brain", "grounded"), ("knee-enhanced", "grounded")],
+)
+def test_a_study_comes_back_as_sr_and_seg(system: System, name: str, engine: str) -> None:
+    """Classic and Enhanced, read by rules or by the model: one SR and one SEG, and every planted lesion is boxed."""
     phantom = make(name)
+    system.settings["engine"] = engine
     system.start_pacs()
     system.start_all()
     system.send(phantom)
-    row = system.wait(State.COMMITTED, State.FAILED, State.SKIPPED)
+    row = system.wait(State.COMMITTED, State.FAILED, State.SKIPPED, timeout_s=120)
     assert row.state is State.COMMITTED
     assert result_series(system, row.study_instance_uid) == ["SEG", "SR"]
     found = system.state_dir / "state" / "outbox" / row.series_key / "0" / "reading.json"
