@@ -31,8 +31,8 @@ _PRIOR = 0.25
 """How strongly a line is held near temperature 1, shift 0 and head 0: with few errors, certainty has no other bound."""
 _SUSPICIOUS = 0.0
 """A finding that is not there is looked for on frames where words and head together give it more log-odds than this."""
-FRAME_THRESHOLDS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-BOX_THRESHOLDS = (None, -2.0, -1.0, 0.0)
+FRAME_THRESHOLDS = (-1.0, 0.0)
+BOX_THRESHOLDS = (None, -1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

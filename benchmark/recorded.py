@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sgmri.interfaces import Frames, ReadingControl
+from sgmri.questions import QuestionKind
 from worker.engine.auxiliary import Maps
 from worker.engine.conversation import Ask, Conversation, Speaker, Weights
 
@@ -28,16 +29,20 @@ class RecordedSpeaker:
     ----------
     speaker
         Who is asked.
+    unsaid
+        Kinds of questions that are not said but left without an answer: a summary repeats what was found, and would be
+        asked anew whenever a threshold changes that.
     """
 
-    def __init__(self, speaker: Speaker) -> None:
+    def __init__(self, speaker: Speaker, *, unsaid: frozenset[QuestionKind] = frozenset()) -> None:
         self._speaker = speaker
+        self._unsaid = unsaid
         self._tapes: dict[int, _Tape] = {}
 
     def open(self, frames: Frames, control: ReadingControl) -> "RecordedConversation":
         """Show a volume; it is encoded once something new is asked."""
         tape = self._tapes.setdefault(id(frames), _Tape(frames=frames))
-        return RecordedConversation(tape, lambda: self._speaker.open(frames, control))
+        return RecordedConversation(tape, lambda: self._speaker.open(frames, control), self._unsaid)
 
     def close(self) -> None:
         """Forget everything; the other speaker stays open."""
@@ -53,10 +58,13 @@ class RecordedConversation:
         What was said of it.
     show
         Opens it with the speaker that knows the rest.
+    unsaid
+        Kinds of questions that are not said.
     """
 
-    def __init__(self, tape: _Tape, show: Callable[[], Conversation]) -> None:
+    def __init__(self, tape: _Tape, show: Callable[[], Conversation], unsaid: frozenset[QuestionKind]) -> None:
         self._tape = tape
+        self._unsaid = unsaid
         self._show = show
         self._shown: Conversation | None = None
 
@@ -77,10 +85,10 @@ class RecordedConversation:
     def say(self, asked: Sequence[Ask], control: ReadingControl) -> list[str | None]:
         """Return the model's answers."""
         known = self._tape.said
-        new = [ask for ask in asked if ask not in known]
+        new = [ask for ask in asked if ask not in known and ask.question.kind not in self._unsaid]
         if new:
             known.update(zip(new, self._open.say(new, control), strict=True))
-        return [known[ask] for ask in asked]
+        return [known.get(ask) for ask in asked]
 
     def maps(self) -> Maps | None:
         """Return where findings may lie."""

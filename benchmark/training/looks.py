@@ -105,7 +105,7 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
                 level=(1.35, 1.9),
                 core=(0.05, 0.2),
                 edge_mm=(1.2, 2.0),
-                share=3.0,
+                share=1.0,
                 most=3,
             ),
             Look(

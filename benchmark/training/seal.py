@@ -31,6 +31,7 @@ from benchmark.training.model import MERGE, PATCH
 from benchmark.training.train import HEAD_FILE
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.catalogue import STANDARD
+from sgmri.questions import QuestionKind
 from worker.engine import auxiliary, calibration
 from worker.engine.bundle import load
 from worker.engine.bundling import About, make_bundle
@@ -125,7 +126,7 @@ def calibrated(directory: Path, volumes: int) -> tuple[Calibration, str]:
     engine, speaker = load_engine(bundle, Device())
     card = card_of(bundle)
     cases = list(heldout.volumes(volumes, seed=0, first_seed=heldout.CALIBRATION_SEED))
-    recorded = RecordedSpeaker(speaker)
+    recorded = RecordedSpeaker(speaker, unsaid=frozenset({QuestionKind.CAPTIONING}))
     try:
         evidence = gather(recorded, card.profile, cases, LABELS)
         fitted = replace(fit(evidence, base=base_calibration()), snaps=True)
@@ -230,7 +231,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--version", default="1.0")
-    parser.add_argument("--volumes", type=int, default=200, help="of the examination, and of the calibration")
+    parser.add_argument("--volumes", type=int, default=200, help="of the examination")
+    parser.add_argument("--calibration", type=int, default=200, help="volumes that the calibration is fitted on")
     parser.add_argument("--seed", type=int, default=0, help="another examination")
     parser.add_argument("--log", type=Path, action="append", default=[], help="of the training, named in the card")
     arguments = parser.parse_args()
@@ -246,8 +248,8 @@ def main() -> None:
             profile(),
             extra={calibration.FILE_NAME: calibration.to_json(base_calibration())},
         )
-        fitted, ranked = calibrated(trial.directory, arguments.volumes)
-        print(f"On {arguments.volumes} calibration volumes: {ranked}", flush=True)
+        fitted, ranked = calibrated(trial.directory, arguments.calibration)
+        print(f"On {arguments.calibration} calibration volumes: {ranked}", flush=True)
         golden = [
             case.frames
             for case in heldout.volumes(12, seed=0, first_seed=GOLDEN_SEED, backgrounds=False)

@@ -95,7 +95,7 @@ def test_everything_is_gathered_with_its_truth() -> None:
 
 def test_thresholds_are_chosen_that_ground_best() -> None:
     """A model that sees its lesion on too many frames, and a second one that is not there: both are tuned away."""
-    near = (0.4, -0.9)
+    near = (-1.0, -0.6)
     log_odds = np.full((8, 5, 5, 1), -4.0, np.float32)
     log_odds[:, 1, 1] = 4.0
     script = Script(
@@ -105,7 +105,7 @@ def test_thresholds_are_chosen_that_ground_best() -> None:
     )
     start = Calibration(has_scope=True, lines={WHITE_MATTER: Line(temperature=1.0, head=0.1)})
     chosen = tuned(script, card(WHITE_MATTER, calibration=start), [_case()], (WHITE_MATTER,))
-    assert chosen.frame_threshold == 1.5
+    assert chosen.frame_threshold == 0.0
     assert chosen.box_threshold is not None
 
 

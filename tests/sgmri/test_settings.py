@@ -38,6 +38,8 @@ def test_an_unknown_key_names_the_nearest(mapping: dict[str, object], nearest: s
         ({"listener": {"peers": [{"ae_title": ""}]}}, "listener.peers"),
         ({"listener": {"peers": "SCANNER"}}, "listener.peers"),
         ({"listener": []}, "listener"),
+        ({"worker": {"device": "tpu"}}, "worker.device"),
+        ({"worker": {"max_kv_bytes": 0}}, "worker.max_kv_bytes"),
         ({"series": {"quiet_period_s": 0}}, "series.quiet_period_s"),
         ({"series": {"quiet_period_s": -1.0}}, "series.quiet_period_s"),
         ({"worker": {"max_attempts": 0}}, "worker.max_attempts"),

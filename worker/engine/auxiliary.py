@@ -23,6 +23,7 @@ from worker.engine.vision import Features
 
 FILE_NAME = "auxiliary.safetensors"
 _TENSORS = ("hidden.weight", "hidden.bias", "labels.weight", "labels.bias")
+_FILLED = 0.25
 _VOLUME_FRAMES = 2
 """A volume is as suspicious as its so many most suspicious frames: one frame alone may be noise."""
 
@@ -55,7 +56,9 @@ class Maps:
         return float(max(highest)) if highest else None
 
     def on_box(self, label: str, frame_index: int, box: Box, shape: tuple[int, int]) -> float | None:
-        """Return the log-odds of the most suspicious cell that a box touches; None for a label that is not known.
+        """Return the log-odds of the most suspicious cell that a box fills; None for a label that is not known.
+
+        A cell counts where it holds a quarter of the box, or a quarter of it is box: what the head was trained to see.
 
         Parameters
         ----------
@@ -69,10 +72,13 @@ class Maps:
         if label not in self.labels:
             return None
         cells = self.log_odds[frame_index, :, :, self.labels.index(label)]
-        down, across = cells.shape[0] / shape[0], cells.shape[1] / shape[1]
-        rows = slice(int(box.y0 * down), max(int(np.ceil(box.y1 * down)), int(box.y0 * down) + 1))
-        columns = slice(int(box.x0 * across), max(int(np.ceil(box.x1 * across)), int(box.x0 * across) + 1))
-        return float(cells[rows, columns].max())
+        high, wide = shape[0] / cells.shape[0], shape[1] / cells.shape[1]
+        top, left = np.arange(cells.shape[0])[:, None] * high, np.arange(cells.shape[1]) * wide
+        down = np.clip(np.minimum(box.y1, top + high) - np.maximum(box.y0, top), 0, None)
+        across = np.clip(np.minimum(box.x1, left + wide) - np.maximum(box.x0, left), 0, None)
+        shared = down * across
+        fills = shared >= min(_FILLED * min(box.area, high * wide), float(shared.max()))
+        return float(cells[fills].max())
 
 
 class AuxiliaryHead:

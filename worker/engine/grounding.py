@@ -27,6 +27,8 @@ from worker.engine.snapping import snap
 
 _SAME_PLACE = 0.4
 """Two boxes of one label on one frame that overlap more are one."""
+_SEEN_ONCE = 0.5
+"""How much more log-odds the auxiliary head must give a finding on a single frame."""
 _LINK_IOU = 0.1
 _GAP_FRAMES = 2
 """Boxes of a tracklet lie at most so many frames apart: a single missing frame is closed."""
@@ -142,9 +144,10 @@ class Grounding:
                 unfinished.add(label)
                 continue
             score = _probability(sights[label].log_odds[frame])
-            found, said = self._boxes(ask.question, frame, text)
-            words |= {replace(finding, score=score): said for finding in found}
-        tracklets = tuple(_closed(tracklet, sights) for tracklet in _followed(words))
+            boxes, said = self._boxes(ask.question, frame, text)
+            words |= {replace(finding, score=score): said for finding in boxes}
+        found = [_closed(tracklet, sights) for tracklet in _followed(words)]
+        tracklets = tuple(tracklet for tracklet in found if not self._is_doubtful(tracklet, found))
         return Grounded(
             tracklets=tracklets,
             words={tracklet.tracklet_id: _words_of(tracklet, words) for tracklet in tracklets},
@@ -162,6 +165,31 @@ class Grounding:
             found = [replace(finding, box=snap(pixels, finding.box)) for finding in found]
         return _without_doubles(found), (parsed.text, parsed.reasoning)
 
+    def _is_doubtful(self, tracklet: Tracklet, others: Sequence[Tracklet]) -> bool:
+        """Tell whether a finding is no finding of its own: seen once and weakly, or another one by a wrong name.
+
+        One place has one name: of two findings that share their place, the head decides which it is.
+        """
+        if self.maps is None or self.calibration.box_threshold is None:
+            return False
+        strength = self._strength(tracklet)
+        if len(tracklet.findings) == 1 and strength < self.calibration.box_threshold + _SEEN_ONCE:
+            return True
+        return any(
+            other.label != tracklet.label
+            and _share(tracklet, other)
+            and (self._strength(other), other.label) > (strength, tracklet.label)
+            for other in others
+        )
+
+    def _strength(self, tracklet: Tracklet) -> float:
+        """Return how much the auxiliary head sees in a finding's boxes, on average."""
+        assert self.maps is not None
+        shape = (self.frames.pixels.shape[1], self.frames.pixels.shape[2])
+        seen = [self.maps.on_box(tracklet.label, f.frame_index, f.box, shape) for f in tracklet.findings]
+        known = [value for value in seen if value is not None]
+        return sum(known) / len(known) if known else 0.0
+
     def _is_believed(self, finding: Finding, frame: int) -> bool:
         """Tell whether the auxiliary head does not deny what a box shows."""
         threshold, shape = self.calibration.box_threshold, self.frames.pixels.shape
@@ -169,6 +197,17 @@ class Grounding:
             return True
         seen = self.maps.on_box(finding.label, frame, finding.box, (shape[1], shape[2]))
         return seen is None or seen >= threshold
+
+
+def _share(one: Tracklet, other: Tracklet) -> bool:
+    """Tell whether two findings lie in one place on at least half of the shorter one's frames."""
+    boxes = {finding.frame_index: finding.box for finding in other.findings}
+    same = sum(
+        iou(finding.box, boxes[finding.frame_index]) > _SAME_PLACE
+        for finding in one.findings
+        if finding.frame_index in boxes
+    )
+    return 2 * same >= min(len(one.findings), len(boxes))
 
 
 def _followed(found: Iterable[Finding]) -> tuple[Tracklet, ...]:

@@ -20,6 +20,8 @@ _LEAST_CONTRAST = 14.0
 """Grey values (of 255) that something stands out by at least."""
 _LEAST_IOU = 0.2
 """What overlaps the box less is something else."""
+_WITHIN, _ALIKE = 0.8, 0.4
+"""Parts of a part that lie within the box, and of the largest part's size, for it to belong to the finding."""
 _LEAST_INSIDE, _LEAST_OUTSIDE = 4, 8
 """Pixels within and around the box that a judgement needs."""
 
@@ -48,7 +50,7 @@ def snap(pixels: NDArray[np.uint8], box: Box) -> Box:
     core = (np.abs(x - centre_x) < reach_x) & (np.abs(y - centre_y) < reach_y)
     deviation = np.abs(part - np.median(part[~inside]))
     top = float(np.percentile(deviation[core], 85))
-    found = _largest(deviation > top / 2, core) if top >= _LEAST_CONTRAST else None
+    found = _parts(deviation > top / 2, core, inside) if top >= _LEAST_CONTRAST else None
     if found is None:
         return box
     rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
@@ -70,13 +72,21 @@ def _grown(low: float, high: float, size: int) -> slice:
     return slice(int(max(0, np.floor(low - margin))), int(min(size, np.ceil(high + margin))))
 
 
-def _largest(mask: NDArray[np.bool_], core: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return the connected part of a mask that fills most of the core."""
+def _parts(mask: NDArray[np.bool_], core: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Return the connected part of a mask that fills most of the core, with others like it within the box.
+
+    Both ventricles are one finding: what lies within the box and is not much smaller belongs to it.
+    """
     parts, count = ndimage.label(mask)
     if not count:
         return None
     shares = np.bincount(parts[core & mask], minlength=count + 1)[1:]
     if not shares.any():
         return None
-    largest: NDArray[np.bool_] = parts == int(shares.argmax()) + 1
-    return largest
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    within = np.bincount(parts[inside], minlength=count + 1)[1:] / sizes
+    largest = int(shares.argmax())
+    chosen = (within >= _WITHIN) & (sizes >= _ALIKE * sizes[largest])
+    chosen[largest] = True
+    found: NDArray[np.bool_] = np.isin(parts, np.flatnonzero(chosen) + 1)
+    return found

@@ -41,7 +41,7 @@ def test_it_computes_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_frames_volume_and_boxes() -> None:
-    """A frame is its highest cell, a volume its two highest frames, a box the highest cell that it touches."""
+    """A frame is its highest cell, a volume its two highest frames, a box the highest cell that it fills."""
     log_odds = np.full((3, 2, 4, 2), -5.0, np.float32)
     log_odds[0, 1, 2, 0], log_odds[2, 0, 0, 0] = 3.0, 1.0
     maps = Maps(labels=("Mass", "Edema"), log_odds=log_odds)
@@ -50,8 +50,9 @@ def test_frames_volume_and_boxes() -> None:
     assert maps.on_volume(["Edema", "Mass"]) == maps.on_volume() == 2.0
     assert maps.on_volume(["Dural thickening"]) is None
     # Cells of 50 x 50 pixels
-    assert maps.on_box("Mass", 0, Box(x0=95.0, y0=45.0, x1=101.0, y1=51.0), (100, 200)) == 3.0
-    assert maps.on_box("Mass", 0, Box(x0=95.0, y0=45.0, x1=100.0, y1=50.0), (100, 200)) == -5.0
+    assert maps.on_box("Mass", 0, Box(x0=97.0, y0=47.0, x1=105.0, y1=55.0), (100, 200)) == 3.0
+    assert maps.on_box("Mass", 0, Box(x0=95.0, y0=45.0, x1=101.0, y1=51.0), (100, 200)) == -5.0
+    assert maps.on_box("Mass", 0, Box(x0=0.0, y0=0.0, x1=200.0, y1=100.0), (100, 200)) == 3.0
     assert maps.on_box("Mass", 0, Box(x0=199.5, y0=99.5, x1=200.0, y1=100.0), (100, 200)) == -5.0
     assert maps.on_box("Dural thickening", 0, Box(x0=0.0, y0=0.0, x1=1.0, y1=1.0), (100, 200)) is None
 

@@ -160,3 +160,26 @@ def test_boxes_are_drawn_onto_what_stands_out() -> None:
     script = Script(places={WHITE_MATTER: {2: [rough, other]}})
     found = _grounded(script, WHITE_MATTER, calibration=Calibration(snaps=True), shown=replace(SHOWN, pixels=pixels))
     assert _boxes(found) == [[(2, (40, 58, 56, 72))]]
+
+
+def test_one_place_has_one_name() -> None:
+    """Of two labels on the same boxes, the one that the head sees more of stays; without a head both do."""
+    places = {WHITE_MATTER: {2: [_A], 3: [_A]}, LACUNE: {2: [_A], 3: [_A]}}
+    log_odds = np.full((8, 5, 5, 2), 1.0, np.float32)
+    log_odds[..., 1] = 3.0
+    maps = Maps(labels=(WHITE_MATTER, LACUNE), log_odds=log_odds)
+    found = _grounded(
+        Script(places=places, heads=maps), WHITE_MATTER, LACUNE, calibration=Calibration(box_threshold=0.0)
+    )
+    assert [tracklet.label for tracklet in found.tracklets] == [LACUNE]
+    assert len(_grounded(Script(places=places), WHITE_MATTER, LACUNE).tracklets) == 2
+
+
+def test_what_is_seen_once_must_be_seen_well() -> None:
+    """A box on a single frame that the head barely sees is noise; on two frames it is a finding."""
+    maps = Maps(labels=(WHITE_MATTER,), log_odds=np.full((8, 5, 5, 1), 0.2, np.float32))
+    calibration = Calibration(box_threshold=0.0)
+    once = Script(places={WHITE_MATTER: {2: [_A]}}, heads=maps)
+    twice = Script(places={WHITE_MATTER: {2: [_A], 3: [_A]}}, heads=maps)
+    assert not _grounded(once, WHITE_MATTER, calibration=calibration).tracklets
+    assert len(_grounded(twice, WHITE_MATTER, calibration=calibration).tracklets) == 1

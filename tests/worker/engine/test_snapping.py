@@ -31,6 +31,18 @@ def test_a_box_of_nothing_stays() -> None:
     assert snap(noise, box) == box
 
 
+def test_both_halves_of_a_pair_belong_to_it() -> None:
+    """Two spots alike within one box, as the ventricles are, keep one box; a speck beside a spot does not widen it."""
+    frame = _frame()
+    frame[20:40, 30:38] = 20
+    frame[20:40, 44:52] = 20
+    assert snap(frame, _box(28, 18, 53, 42)).as_tuple() == (30, 20, 52, 40)
+    frame = _frame()
+    frame[24:36, 32:44] = 220
+    frame[22:24, 47:49] = 220
+    assert snap(frame, _box(30, 21, 50, 38)).as_tuple() == (32, 24, 44, 36)
+
+
 def test_what_has_no_end_near_by_is_not_taken() -> None:
     """A stripe that runs out of the surroundings is no finding's edge."""
     frame = _frame()
