@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from benchmark import heldout
 from benchmark.evaluation import abstains
@@ -23,13 +21,10 @@ from worker.engine.conversation import Ask
 from worker.engine.grounded import GroundedEngine
 from worker.engine.loading import load_engine
 from worker.engine.local import Device, LocalConversation, LocalSpeaker
-from worker.engine.packing import Ending
 from worker.engine.places import embedded_bundle
-from worker.engine.prompts import answer_start, question_text
 from worker.pipeline import load_frames
 
 _CONTROL = ReadingControl()
-_NEW_TOKENS = 16
 
 
 @pytest.fixture(scope="module")
@@ -139,86 +134,6 @@ def test_one_changed_byte_and_it_is_refused(bundle: Bundle, tmp_path: Path) -> N
     weights.write_bytes(content)
     with pytest.raises(EngineError, match=r"model\.safetensors"):
         load(directory)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_packed_is_naive_token_for_token(bundle: Bundle, loaded: tuple[GroundedEngine, LocalSpeaker]) -> None:
-    """All 20 questions on 24 volumes: what is written together is what transformers alone would write for each."""
-    speaker = loaded[1]
-    peer: Qwen3VLForConditionalGeneration = Qwen3VLForConditionalGeneration.from_pretrained(
-        bundle.directory, local_files_only=True, dtype=torch.float32
-    )
-    peer.train(False)
-    compared = 0
-    some = (case for case in heldout.volumes(400, seed=8, backgrounds=False) if case.slices <= 14)
-    for case, _ in zip(some, range(24), strict=False):
-        conversation = speaker.open(case.frames, _CONTROL)
-        questions = STANDARD[case.frames.anatomy].questions
-        texts = [question_text(q, speaker.profile) for q in questions]
-        asked = [
-            speaker.tokens(f"{text}<|im_end|>\n<|im_start|>assistant\n{answer_start(speaker.profile)}")
-            for text in texts
-        ]
-        assert speaker.language is not None and conversation._volume is not None
-        written = speaker.language.run(conversation._volume, asked, max_new_tokens=_NEW_TOKENS).answers
-        expected = _argmax(peer, conversation, speaker, asked, [answer.token_ids for answer in written])
-        for answer, tokens in zip(written, expected, strict=True):
-            assert answer.token_ids == tokens[: len(answer.token_ids)], case.name
-            if answer.ending is Ending.END:
-                assert tokens[len(answer.token_ids)] in speaker.language.end_ids
-            compared += 1
-        conversation.close()
-    assert compared == 24 * 20
-
-
-def _argmax(
-    peer: Qwen3VLForConditionalGeneration,
-    conversation: LocalConversation,
-    speaker: LocalSpeaker,
-    asked: list[list[int]],
-    written: list[tuple[int, ...]],
-) -> list[tuple[int, ...]]:
-    """Return the likeliest token of transformers' model at each place of an answer, given what stands before.
-
-    Each question is a sequence of its own with the whole prefix, as one without a shared cache would compute it. If
-    every token of an answer is the likeliest after those before it, greedy decoding writes that answer.
-    """
-    prefix = conversation._prefix_ids(conversation._frames).tolist()
-    features, grid = conversation._features, conversation._grid
-    assert features is not None
-    rows = [[*prefix, *question, *answer] for question, answer in zip(asked, written, strict=True)]
-    length = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
-    visual = torch.eq(ids, speaker.tokens("<|image_pad|>")[0])
-    count = len(features.embeds)
-    positions, _ = peer.model.get_rope_index(
-        ids,
-        image_grid_thw=torch.tensor([[1, *grid]] * count * len(rows)),
-        attention_mask=mask,
-        mm_token_type_ids=visual.int(),
-    )
-    with torch.inference_mode():
-        embeds = peer.get_input_embeddings()(ids)
-        shown = torch.from_numpy(features.embeds).flatten(0, 1).repeat(len(rows), 1)
-        embeds = embeds.masked_scatter(visual[..., None], shown)
-        hidden = peer.model.language_model(
-            inputs_embeds=embeds,
-            position_ids=positions,
-            attention_mask=mask,
-            visual_pos_masks=visual,
-            deepstack_visual_embeds=[
-                torch.from_numpy(level).flatten(0, 1).repeat(len(rows), 1) for level in features.deepstack
-            ],
-            use_cache=False,
-        ).last_hidden_state
-        likeliest = []
-        for number, (question, answer) in enumerate(zip(asked, written, strict=True)):
-            begin = len(prefix) + len(question) - 1
-            logits = peer.lm_head(hidden[number, begin : begin + len(answer) + 1])
-            likeliest.append(tuple(logits.argmax(-1).tolist()))
-    return likeliest
 
 
 def test_a_cancelled_reading_frees_its_volume(loaded: tuple[GroundedEngine, LocalSpeaker], tmp_path: Path) -> None:
