@@ -18,12 +18,12 @@ from benchmark.heldout import Case
 from benchmark.metrics import expected_calibration_error
 from sgmri.catalogue import STANDARD
 from sgmri.interfaces import ReadingControl
-from sgmri.questions import Question, QuestionKind
+from sgmri.questions import QuestionKind
 from worker.engine.calibration import ANY, Calibration, Line
 from worker.engine.conversation import Ask, Conversation, Speaker
 from worker.engine.grounded import Card, GroundedEngine
+from worker.engine.grounding import Grounding
 from worker.engine.profiles import PromptProfile
-from worker.engine.prompts import about_one_frame
 
 _LEAST_OF_EACH = 5
 """A label is calibrated only where so many volumes (or frames) have it, and so many have not."""
@@ -102,7 +102,11 @@ def gather(speaker: Speaker, profile: PromptProfile, cases: Iterable[Case], labe
 
 def _of_volume(conversation: Conversation, case: Case, labels: Sequence[str]) -> dict[str, Point]:
     there = {tracklet.label for tracklet in case.truth}
-    asked = [question for question in STANDARD[case.frames.anatomy].questions if _is_asked(question, labels)]
+    asked = [
+        question
+        for question in STANDARD[case.frames.anatomy].questions
+        if question.kind is QuestionKind.DETECTION and question.concerns(labels)
+    ]
     maps = conversation.maps()
     weighed = conversation.weigh([Ask(question=question) for question in asked], ReadingControl())
     points = {}
@@ -118,26 +122,17 @@ def _of_volume(conversation: Conversation, case: Case, labels: Sequence[str]) ->
 def _of_frames(
     conversation: Conversation, case: Case, labels: Sequence[str], profile: PromptProfile
 ) -> Iterator[tuple[str, Point]]:
-    asked = [
-        Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), profile), frame_index=frame)
-        for label in labels
-        for frame in range(case.slices)
-    ]
-    if not asked:
-        return
-    maps = conversation.maps()
     there = {(finding.label, finding.frame_index) for tracklet in case.truth for finding in tracklet.findings}
-    for ask, weights in zip(asked, conversation.weigh(asked, ReadingControl()), strict=True):
-        label, frame = ask.question.labels[0], ask.frame_index or 0
-        if weights is not None:
-            seen = float(maps.on_frames(label)[frame]) if maps is not None and label in maps.labels else None
-            yield label, Point(weights[0] - weights[1], seen, (label, frame) in there)
-
-
-def _is_asked(question: Question, labels: Sequence[str]) -> bool:
-    if question.kind is not QuestionKind.DETECTION:
-        return False
-    return not question.labels or any(label in labels for label in question.labels)
+    grounding = Grounding(
+        conversation=conversation,
+        frames=case.frames,
+        profile=profile,
+        calibration=Calibration(),
+        maps=conversation.maps(),
+        control=ReadingControl(),
+    )
+    for glance in grounding.glances(labels):
+        yield glance.label, Point(glance.said, glance.seen, (glance.label, glance.frame_index) in there)
 
 
 def fit(evidence: Evidence, *, base: Calibration) -> Calibration:
@@ -161,9 +156,9 @@ def fit(evidence: Evidence, *, base: Calibration) -> Calibration:
 
 def _highest(volume: Mapping[str, Point], lines: Mapping[str, Line]) -> float | None:
     """Return the highest calibrated log-odds of any label, as the engine weighs "anything" with."""
-    neutral = Line(temperature=1.0)
+    calibration = Calibration(lines=lines)
     return max(
-        (lines.get(label, neutral).log_odds(point.said, point.seen) for label, point in volume.items() if label != ANY),
+        (calibration.on_volume([label], point.said, point.seen) for label, point in volume.items() if label != ANY),
         default=None,
     )
 
@@ -181,13 +176,15 @@ def tuned(speaker: Speaker, card: Card, cases: Sequence[Case], labels: Sequence[
         As for :func:`gather`.
     """
     abnormal = [case for case in cases if case.truth]
-    has_head = bool(abnormal) and card.calibration.needs_head
+    if not abnormal:
+        return card.calibration
+    box_thresholds = BOX_THRESHOLDS if card.calibration.needs_head else (None,)
     tried = []
-    for frame_threshold, box_threshold in product(FRAME_THRESHOLDS, BOX_THRESHOLDS if has_head else (None,)):
+    for frame_threshold, box_threshold in product(FRAME_THRESHOLDS, box_thresholds):
         one = replace(card.calibration, frame_threshold=frame_threshold, box_threshold=box_threshold)
         engine = GroundedEngine(speaker, replace(card, calibration=one))
         tried.append((_worth(examine(engine, abnormal, labels)), one))
-    return max(tried, key=lambda pair: pair[0])[1] if tried else card.calibration
+    return max(tried, key=lambda pair: pair[0])[1]
 
 
 def _worth(samples: Sequence[Sample]) -> float:

@@ -136,7 +136,7 @@ def _sample(case: Case, answers: Sequence[Answer], labels: Sequence[str], second
     detections = [
         _detection(question, given.get(question.question_id), there)
         for question in questions.questions
-        if question.kind is QuestionKind.DETECTION and _is_examined(question, labels)
+        if question.kind is QuestionKind.DETECTION and question.concerns(labels)
     ]
     truth = [finding for tracklet in case.truth for finding in tracklet.findings]
     evidence = {tracklet.tracklet_id: tracklet for answer in answers for tracklet in answer.evidence}
@@ -159,10 +159,6 @@ def _sample(case: Case, answers: Sequence[Answer], labels: Sequence[str], second
         abstained=sum(reason not in (None, Unanswered.OUTSIDE_ENGINE_SCOPE) for reason in reasons),
         seconds=seconds,
     )
-
-
-def _is_examined(question: Question, labels: Sequence[str]) -> bool:
-    return not question.labels or any(label in labels for label in question.labels)
 
 
 def _detection(question: Question, answer: Answer | None, there: set[str]) -> Detection:

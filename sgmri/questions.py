@@ -4,7 +4,7 @@ A question set is asked in rounds: first the questions that follow none, then, f
 "present", the questions that follow it (:meth:`QuestionSet.next_round`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,6 +69,10 @@ class Question:
     labels: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     follows: str | None = None
+
+    def concerns(self, labels: Collection[str]) -> bool:
+        """Tell whether the question is about one of some labels, or about any finding at all."""
+        return not self.labels or any(label in labels for label in self.labels)
 
 
 NONE_OF_THESE = "None of these"
@@ -184,6 +188,10 @@ class QuestionSet:
             if question.question_id == question_id:
                 return question
         raise KeyError(question_id)
+
+    def is_gate(self, question: Question) -> bool:
+        """Tell whether another question follows one: it is about a finding, and what is found is asked for next."""
+        return any(other.follows == question.question_id for other in self.questions)
 
     def next_round(self, answers: Mapping[str, Answer]) -> tuple[Question, ...]:
         """Return the questions to ask now.

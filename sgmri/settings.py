@@ -13,6 +13,9 @@ from typing import Any
 
 from sgmri.errors import ConfigError
 
+DEVICES = ("auto", "cpu", "cuda")
+"""Where a model may be told to run."""
+
 
 def _key(default: Any, doc: str, *, unit: str = "") -> Any:
     """Declare one key: default, meaning, unit."""
@@ -238,7 +241,7 @@ def _check(settings: Settings) -> None:
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
         raise ConfigError("log.format: expected text or json")
-    if settings.worker.device not in ("auto", "cpu", "cuda"):
+    if settings.worker.device not in DEVICES:
         raise ConfigError("worker.device: expected auto, cpu or cuda")
     for path, number in _positive(settings):
         if not number > 0:

@@ -63,6 +63,8 @@ class Look:
         How often it is drawn, relative to the other labels of the anatomy.
     most
         Most of a volume.
+    rimless
+        Part of them whose rim is as dark as the core.
     """
 
     label: str
@@ -77,6 +79,7 @@ class Look:
     both_sides: bool = True
     share: float = 1.0
     most: int = 1
+    rimless: float = 0.0
 
 
 _DEEP: tuple[Range, Range, Range] = ((8, 46), (-58, 56), (-4, 52))
@@ -105,8 +108,8 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
                 level=(1.35, 1.9),
                 core=(0.05, 0.2),
                 edge_mm=(1.2, 2.0),
-                share=1.0,
                 most=3,
+                rimless=0.3,
             ),
             Look(
                 label="Mass",
@@ -230,8 +233,6 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
 """What can be planted, by anatomy. Also in the knee: marrow oedema of the femur (:data:`_FEMUR`)."""
 
 _FEMUR: tuple[Range, Range, Range] = ((14, 26), (-8, 12), (13, 24))
-_RIMLESS = 0.3
-"""Part of the lacunes that are a dark hole and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +322,7 @@ def _one(look: Look, rng: np.random.Generator) -> Plan:
     a, b, c = (float(low + (high - low) * np.clip(size + rng.normal(0, 0.12), 0, 1)) for low, high in look.semi_axes_mm)
     level = float(rng.uniform(*look.level))
     core = level if look.core is None else float(rng.uniform(*look.core))
-    if look.label == "Lacunar infarct" and rng.random() < _RIMLESS:
+    if look.rimless and rng.random() < look.rimless:
         level = core
     return Plan(
         look=look,

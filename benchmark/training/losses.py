@@ -12,11 +12,10 @@ from benchmark.training.grids import BLOCK_PX
 from benchmark.training.lesions import Planted
 from benchmark.training.model import Sequences
 from benchmark.training.vocabulary import NUMBERS
+from worker.engine.auxiliary import FILLED
 
 NARROW = 3.0
 """Deviation, in thousandths of a frame, of the soft target around a number: neighbours are nearly right."""
-_OVERLAP = 0.25
-"""Part of a token's cell, or of a box, that they share at least where the token is to see the finding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,7 +80,7 @@ def cell_targets(
     wide = (boxes[:, 2:3].minimum(left + BLOCK_PX) - boxes[:, 0:1].maximum(left)).clamp_min(0)
     shared = (high[:, :, None] * wide[:, None, :]).flatten(1)
     area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp_max(BLOCK_PX**2)
-    seen = shared >= _OVERLAP * area[:, None]
+    seen = shared >= FILLED * area[:, None]
     box, cell = seen.nonzero(as_tuple=True)
     presence[frame[box], cell, label[box]] = 1.0
     # A token that sees two findings says the box that fills it more

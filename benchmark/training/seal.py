@@ -220,7 +220,7 @@ that it never met.
 
 ## Training
 
-Logs (in `benchmark/training/logs`): {logs}. The first two stages ran on one NVIDIA H200, the last on two CPU cores;
+Logs (in `benchmark/training/logs`): {logs}. The logs say on which device each stage ran;
 a GPU's arithmetic is not repeatable bit for bit, so the same seeds give a model like this one, not this one.
 """
 

@@ -73,7 +73,8 @@ def _show(outcome: Outcome) -> None:
     for line in answer_lines(outcome.reading):
         print(f"  {line}")
     print(f"\nPlanted lesions found: {outcome.found} of {outcome.planted}, by their own name {outcome.named}")
-    print(f"Read by {outcome.reading.engine.name} {outcome.reading.engine.version}{_knows(outcome)}")
+    engine = outcome.reading.engine
+    print(f"Read by {engine.name} {engine.version}{_knows(engine.name)}")
     for tracklet in outcome.reading.tracklets:
         print(f"  {tracklet.tracklet_id}: {tracklet.label}, frames {frames_as_text(tracklet.frame_indices)}")
     print(f"\nIn the PACS ({outcome.pacs_name}, asked with C-FIND)")
@@ -92,10 +93,9 @@ def _show(outcome: Outcome) -> None:
     print(f"Contact sheet: {outcome.contact_sheet}")
 
 
-def _knows(outcome: Outcome) -> str:
-    """Return what has to be said of the engine beside its findings."""
-    is_embedded = outcome.reading is not None and outcome.reading.engine.name == EMBEDDED
-    return ", a demonstration model that knows synthetic lesions" if is_embedded else ""
+def _knows(engine: str) -> str:
+    """Return what has to be said of an engine beside its findings."""
+    return ", a demonstration model that knows synthetic lesions" if engine == EMBEDDED else ""
 
 
 def _show_timeline(outcome: Outcome) -> None:

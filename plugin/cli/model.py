@@ -13,13 +13,13 @@ from plugin.cli.model_bundle import export_bundle
 from plugin.cli.model_exam import run_bench, run_evaluate
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, EngineUnavailable
+from sgmri.settings import DEVICES
 from worker.engine.bundle import Bundle, find_bundles, load, verify
 from worker.engines import chosen_device
 
 _ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.jinja")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_DEVICES = ("auto", "cpu", "cuda")
 _EXTRA = "pip install 'sgmri[{}]'"
 _EVIDENCE = {
     "calibration.json": "calibrated",
@@ -46,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     _add_bundle(action)
     action.add_argument("--digest", help="the bundle's digest that you trust (64 hexadecimal digits)")
     action.add_argument("--files-only", action="store_true", help="load nothing: leave the golden cases out")
-    action.add_argument("--device", choices=_DEVICES, default="auto")
+    action.add_argument("--device", choices=DEVICES, default="auto")
     action.set_defaults(run=run_verify)
 
     _add_makers(actions)
@@ -69,7 +69,7 @@ def _add_makers(actions: "argparse._SubParsersAction[Any]") -> None:
     action.add_argument("--precision", choices=["fp32", "fp16"], default="fp16")
     action.add_argument("--profile", default="qwen3-vl", help="of a bundle: what its weights were trained on")
     action.add_argument("--licence", default="see the checkpoint's own", help="of a bundle: the weights' licence")
-    action.add_argument("--device", choices=_DEVICES, default="auto", help="where a bundle's golden cases are read")
+    action.add_argument("--device", choices=DEVICES, default="auto", help="where a bundle's golden cases are read")
     action.set_defaults(run=run_export)
 
 
@@ -78,7 +78,7 @@ def _add_exams(actions: "argparse._SubParsersAction[Any]") -> None:
     action = actions.add_parser("bench", help="how long a phantom takes to read on this machine, and how much memory")
     _add_bundle(action)
     action.add_argument("--rounds", type=int, default=3)
-    action.add_argument("--device", choices=_DEVICES, default="auto")
+    action.add_argument("--device", choices=DEVICES, default="auto")
     action.add_argument("--json", action="store_true", help="for machines")
     action.set_defaults(run=run_bench)
 
@@ -89,7 +89,7 @@ def _add_exams(actions: "argparse._SubParsersAction[Any]") -> None:
     action.add_argument("--strangers", type=int, default=24, help="volumes that are no head and no knee, of each sort")
     action.add_argument("--seed", type=int, default=0, help="another examination")
     action.add_argument("--real", type=Path, metavar="DIR", help="real FLAIR: a folder with volumes/ms_ljubljana_long")
-    action.add_argument("--device", choices=_DEVICES, default="auto")
+    action.add_argument("--device", choices=DEVICES, default="auto")
     action.add_argument("--json", type=Path, metavar="FILE", help="write the scores for machines too")
     action.set_defaults(run=run_evaluate)
 

@@ -67,13 +67,14 @@ def export_bundle(arguments: argparse.Namespace) -> int:
         about,
         PROFILES[arguments.profile],
         precision=arguments.precision,
-        golden_frames=[_frames(phantom) for phantom in _GOLDEN_PHANTOMS],
+        golden_frames=[phantom_frames(phantom) for phantom in _GOLDEN_PHANTOMS],
         device=Device(name=chosen_device(arguments.device)),
     )
     print(f"{bundle.digest}  {bundle.size_bytes / 1e6:.1f} MB  {bundle.directory}")
     return 0
 
 
-def _frames(phantom: str) -> Frames:
+def phantom_frames(phantom: str) -> Frames:
+    """Return what an engine is shown of a phantom."""
     with tempfile.TemporaryDirectory() as scratch:
         return load_frames(list(write(make(phantom), Path(scratch))))

@@ -5,19 +5,16 @@ import json
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from conformance.phantoms import make, write
+from plugin.cli.model_bundle import phantom_frames
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.catalogue import STANDARD
 from sgmri.errors import ConfigError
-from sgmri.interfaces import Engine, Frames, ReadingControl
+from sgmri.interfaces import Engine, ReadingControl
 from sgmri.settings import Worker
 from worker.engines import create_engine
-from worker.pipeline import load_frames
 
 _STACK = "pip install 'sgmri[worker-cpu]'"
 
@@ -110,7 +107,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     loaded_s = time.perf_counter() - begin
     rows: dict[str, list[float]] = {}
     for name in ("brain", "brain-normal"):
-        frames = _phantom_frames(name)
+        frames = phantom_frames(name)
         for turn in range(arguments.rounds + 1):
             begin = time.perf_counter()
             engine.answer(frames, STANDARD[frames.anatomy], ReadingControl())
@@ -127,8 +124,3 @@ def run_bench(arguments: argparse.Namespace) -> int:
         print(f"read {name:25} {value:6.2f} s  (median of {arguments.rounds})")
     print(f"peak memory                    {peak_mb:6.0f} MB")
     return 0
-
-
-def _phantom_frames(name: str) -> Frames:
-    with tempfile.TemporaryDirectory() as scratch:
-        return load_frames(list(write(make(name), Path(scratch))))

@@ -14,7 +14,7 @@ from plugin.answers import answer_lines
 from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.errors import ConfigError
 from sgmri.interfaces import Engine, ReadingControl
-from sgmri.settings import Worker
+from sgmri.settings import DEVICES, Worker
 from worker.contact_sheet import draw
 from worker.engines import DEFAULT_ENGINE, ENGINES, create_engine
 from worker.pipeline import read_series
@@ -29,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--model", default="", metavar="DIR", help="grounded: a model bundle; default: the embedded one"
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.set_defaults(run=run)
 
 

@@ -86,7 +86,7 @@ class Answering:
         verdict = self.seen.verdicts[question.question_id]
         if verdict is None:
             return _unanswered(question, Unanswered.UNPARSABLE)
-        has_place = any(other.follows == question.question_id for other in self.seen.questions.questions)
+        has_place = self.seen.questions.is_gate(question)
         found = self._about(question) if has_place else ()
         if verdict.presence is Presence.ABSENT:
             return self._absent(question, verdict)
@@ -149,8 +149,7 @@ class Answering:
 
     def _is_about_quality(self, question: Question) -> bool:
         """Tell whether a question is about the images: it has labels, and nothing follows it."""
-        followed = any(other.follows == question.question_id for other in self.seen.questions.questions)
-        return bool(question.labels) and not followed
+        return bool(question.labels) and not self.seen.questions.is_gate(question)
 
     def _reasons(self, found: Sequence[Tracklet], verdict: Verdict) -> str:
         signs = dict.fromkeys(self.seen.grounded.words[t.tracklet_id][1] for t in found[:_LISTED])

@@ -23,7 +23,8 @@ from worker.engine.vision import Features
 
 FILE_NAME = "auxiliary.safetensors"
 _TENSORS = ("hidden.weight", "hidden.bias", "labels.weight", "labels.bias")
-_FILLED = 0.25
+FILLED = 0.25
+"""Part of a cell, or of a box, that they share at least where the cell is to see the finding; trained that way."""
 _VOLUME_FRAMES = 2
 """A volume is as suspicious as its so many most suspicious frames: one frame alone may be noise."""
 
@@ -77,7 +78,7 @@ class Maps:
         down = np.clip(np.minimum(box.y1, top + high) - np.maximum(box.y0, top), 0, None)
         across = np.clip(np.minimum(box.x1, left + wide) - np.maximum(box.x0, left), 0, None)
         shared = down * across
-        fills = shared >= min(_FILLED * min(box.area, high * wide), float(shared.max()))
+        fills = shared >= min(FILLED * min(box.area, high * wide), float(shared.max()))
         return float(cells[fills].max())
 
 

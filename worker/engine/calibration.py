@@ -56,6 +56,10 @@ class Line:
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, scaled))))
 
 
+_NEUTRAL = Line(temperature=1.0)
+"""Odds taken as they are: of a label without a line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What log-odds mean.
@@ -129,11 +133,11 @@ class Calibration:
         log_odds
             log(P(yes) / P(no)) as the model gives it.
         seen
-                Log-odds of the auxiliary head, and for :data:`ANY` the highest that any label has; None where there is
-            none.
+            Log-odds of the auxiliary head, and for :data:`ANY` the highest that :meth:`on_volume` gives any label; None
+            where there are none.
         """
         line = self._line(labels)
-        probability = (line or Line(temperature=1.0)).probability(log_odds, seen)
+        probability = (line or _NEUTRAL).probability(log_odds, seen)
         probability = min(1 - _LOWEST, max(_LOWEST, probability))
         presence = Presence.PRESENT if probability >= 0.5 else Presence.ABSENT
         if abs(probability - 0.5) < self.undecided:
@@ -142,14 +146,14 @@ class Calibration:
 
     def on_volume(self, labels: Iterable[str], log_odds: float, seen: float | None = None) -> float:
         """Return the calibrated log-odds that a volume has a finding; as :meth:`verdict`."""
-        return (self._line(labels) or Line(temperature=1.0)).log_odds(log_odds, seen)
+        return (self._line(labels) or _NEUTRAL).log_odds(log_odds, seen)
 
     def _line(self, labels: Iterable[str]) -> Line | None:
         return next((self.lines[label] for label in labels if label in self.lines), None)
 
     def on_frame(self, label: str, log_odds: float, seen: float | None = None) -> float:
         """Return the calibrated log-odds that a finding is visible on a frame."""
-        return self.frame_lines.get(label, Line(temperature=1.0)).log_odds(log_odds, seen)
+        return self.frame_lines.get(label, _NEUTRAL).log_odds(log_odds, seen)
 
 
 def to_json(calibration: Calibration) -> str:

@@ -15,6 +15,7 @@ from sgmri.questions import Answer, Presence, Question, QuestionKind, QuestionSe
 from sgmri.readings import EngineIdentity
 from worker.engine.answering import Answering, Seen
 from worker.engine.asking import ask_in_rounds
+from worker.engine.auxiliary import Maps
 from worker.engine.calibration import ANY, Calibration, Verdict
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.conversation import Ask, Conversation, Speaker, Weights
@@ -140,7 +141,7 @@ class _Reading:
         self._control = control
         self._answering: Answering | None = None
         self._refusal: Unanswered | None = None
-        self._maps = conversation.maps()
+        self._maps: Maps | None = None
 
     def close(self) -> None:
         self._conversation.close()
@@ -167,6 +168,7 @@ class _Reading:
         self._refusal = self._failed_control(controls, weights[: len(controls)])
         if self._refusal is not None:
             return
+        self._maps = self._conversation.maps()
         verdicts = self._verdicts(detections, weights[len(controls) :])
         grounded = self._grounded(detections, verdicts)
         self._answering = Answering(
@@ -180,9 +182,7 @@ class _Reading:
 
     def _is_asked(self, question: Question) -> bool:
         """Tell whether a detection is within what the model was taught."""
-        if question.kind is not QuestionKind.DETECTION:
-            return False
-        return not question.labels or any(label in self._card.labels for label in question.labels)
+        return question.kind is QuestionKind.DETECTION and question.concerns(self._card.labels)
 
     def _controls(self) -> tuple[Question, ...]:
         anatomy = self._frames.anatomy
@@ -204,7 +204,7 @@ class _Reading:
 
     def _verdicts(self, detections: Sequence[Question], weights: Sequence[Weights | None]) -> dict[str, Verdict | None]:
         """Return what was said of the volume, by question; whether there is anything rests on every finding, too."""
-        calibration, gates = self._card.calibration, self._gates
+        calibration = self._card.calibration
         verdicts: dict[str, Verdict | None] = {}
         highest: float | None = None
         for question, one in sorted(zip(detections, weights, strict=True), key=lambda pair: not pair[0].labels):
@@ -215,23 +215,17 @@ class _Reading:
             labels = [label for label in question.labels if label in self._card.labels]
             seen = highest if not labels else None if self._maps is None else self._maps.on_volume(labels)
             verdicts[question.question_id] = calibration.verdict(labels or [ANY], said, seen)
-            if labels and question.question_id in gates:
+            if labels and self._questions.is_gate(question):
                 odds = calibration.on_volume(labels, said, seen)
                 highest = odds if highest is None else max(highest, odds)
         return verdicts
 
-    @property
-    def _gates(self) -> set[str | None]:
-        """Questions about findings: where they are is asked next."""
-        return {question.follows for question in self._questions.questions}
-
     def _grounded(self, detections: Sequence[Question], verdicts: Mapping[str, Verdict | None]) -> Grounded:
         """Look frame by frame for every label that the volume was not clear of."""
         wanted: dict[str, None] = {}
-        gates = self._gates
         for question in detections:
             verdict = verdicts[question.question_id]
-            if verdict is None or verdict.presence is Presence.ABSENT or question.question_id not in gates:
+            if verdict is None or verdict.presence is Presence.ABSENT or not self._questions.is_gate(question):
                 continue
             wanted.update({label: None for label in question.labels if label in self._card.labels})
         grounding = Grounding(

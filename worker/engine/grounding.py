@@ -7,11 +7,8 @@ it sees counts beside what was said.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sgmri.findings import Finding, Tracklet, link
 from sgmri.geometry import Box, iou
@@ -34,6 +31,26 @@ _GAP_FRAMES = 2
 """Boxes of a tracklet lie at most so many frames apart: a single missing frame is closed."""
 _GAP_LOG_ODDS = -3.0
 """A frame in a gap may be closed unless it denies the finding more surely than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What one frame alone says of one label, not calibrated.
+
+    Parameters
+    ----------
+    label, frame_index
+        What was looked for, and where.
+    said
+        Log-odds of the language model.
+    seen
+        Log-odds of the auxiliary head; None where there is none, or it does not know the label.
+    """
+
+    label: str
+    frame_index: int
+    said: float
+    seen: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,22 +122,28 @@ class Grounding:
 
     def look(self, labels: Sequence[str]) -> dict[str, Sight]:
         """Ask every frame, alone, whether each of some labels is visible on it."""
-        asked = [
-            Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), self.profile), frame_index=frame)
-            for label in labels
-            for frame in range(len(self.frames.pixels))
-        ]
         odds: dict[str, dict[int, float]] = {label: {} for label in labels}
-        seen = {label: self._suspicion(label) for label in labels}
-        for ask, weights in zip(asked, self.conversation.weigh(asked, self.control), strict=True):
-            if weights is not None and ask.frame_index is not None:
-                label, frame = ask.question.labels[0], ask.frame_index
-                suspicion = None if (highest := seen[label]) is None else float(highest[frame])
-                odds[label][frame] = self.calibration.on_frame(label, weights[0] - weights[1], suspicion)
+        for glance in self.glances(labels):
+            odds[glance.label][glance.frame_index] = self.calibration.on_frame(glance.label, glance.said, glance.seen)
         return {label: Sight(label=label, log_odds=odds[label]) for label in labels}
 
-    def _suspicion(self, label: str) -> NDArray[np.float32] | None:
-        return self.maps.on_frames(label) if self.maps is not None and label in self.maps.labels else None
+    def glances(self, labels: Sequence[str]) -> Iterator[Glance]:
+        """Yield what was said and seen of each label on each frame, not calibrated; without what was not decided."""
+        maps = self.maps
+        places = [(label, frame) for label in labels for frame in range(len(self.frames.pixels))]
+        asked = [
+            Ask(question=about_one_frame(QuestionKind.DETECTION, (label,), self.profile), frame_index=frame)
+            for label, frame in places
+        ]
+        seen = {label: maps.on_frames(label) for label in labels if maps is not None and label in maps.labels}
+        for (label, frame), weights in zip(places, self.conversation.weigh(asked, self.control), strict=True):
+            if weights is not None:
+                yield Glance(
+                    label=label,
+                    frame_index=frame,
+                    said=weights[0] - weights[1],
+                    seen=float(seen[label][frame]) if label in seen else None,
+                )
 
     def ground(self, sights: Mapping[str, Sight]) -> Grounded:
         """Ask the frames that see something where it is, and follow it over the volume.
@@ -146,8 +169,7 @@ class Grounding:
             score = _probability(sights[label].log_odds[frame])
             boxes, said = self._boxes(ask.question, frame, text)
             words |= {replace(finding, score=score): said for finding in boxes}
-        found = [_closed(tracklet, sights) for tracklet in _followed(words)]
-        tracklets = tuple(tracklet for tracklet in found if not self._is_doubtful(tracklet, found))
+        tracklets = self._without_doubtful([_closed(tracklet, sights) for tracklet in _followed(words)])
         return Grounded(
             tracklets=tracklets,
             words={tracklet.tracklet_id: _words_of(tracklet, words) for tracklet in tracklets},
@@ -159,44 +181,55 @@ class Grounding:
         """Return the boxes of an answer, without what is not believed and what is said twice; and its words."""
         _, rows, columns = self.frames.pixels.shape
         parsed = parse(text, question, self.profile, (rows, columns, 1), anatomy=self.frames.anatomy)
-        found = [replace(finding, frame_index=frame) for finding in parsed.boxes if self._is_believed(finding, frame)]
+        said = (replace(finding, frame_index=frame) for finding in parsed.boxes)
+        found = [finding for finding in said if self._is_believed(finding)]
         if self.calibration.snaps:
             pixels = self.frames.pixels[frame]
             found = [replace(finding, box=snap(pixels, finding.box)) for finding in found]
         return _without_doubles(found), (parsed.text, parsed.reasoning)
 
-    def _is_doubtful(self, tracklet: Tracklet, others: Sequence[Tracklet]) -> bool:
-        """Tell whether a finding is no finding of its own: seen once and weakly, or another one by a wrong name.
+    def _without_doubtful(self, found: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
+        """Drop what is no finding of its own: seen once and weakly, or another one by a wrong name.
 
         One place has one name: of two findings that share their place, the head decides which it is.
         """
-        if self.maps is None or self.calibration.box_threshold is None:
-            return False
-        strength = self._strength(tracklet)
-        if len(tracklet.findings) == 1 and strength < self.calibration.box_threshold + _SEEN_ONCE:
-            return True
-        return any(
-            other.label != tracklet.label
-            and _share(tracklet, other)
-            and (self._strength(other), other.label) > (strength, tracklet.label)
-            for other in others
-        )
+        threshold = self.calibration.box_threshold
+        if self.maps is None or threshold is None:
+            return tuple(found)
+        strong = {tracklet.tracklet_id: self._strength(tracklet) for tracklet in found}
+
+        def is_doubtful(one: Tracklet) -> bool:
+            strength = strong[one.tracklet_id]
+            if len(one.findings) == 1 and strength < threshold + _SEEN_ONCE:
+                return True
+            return any(
+                other.label != one.label
+                and (strong[other.tracklet_id], other.label) > (strength, one.label)
+                and _share(one, other)
+                for other in found
+            )
+
+        return tuple(tracklet for tracklet in found if not is_doubtful(tracklet))
 
     def _strength(self, tracklet: Tracklet) -> float:
         """Return how much the auxiliary head sees in a finding's boxes, on average."""
-        assert self.maps is not None
-        shape = (self.frames.pixels.shape[1], self.frames.pixels.shape[2])
-        seen = [self.maps.on_box(tracklet.label, f.frame_index, f.box, shape) for f in tracklet.findings]
-        known = [value for value in seen if value is not None]
+        known = [seen for finding in tracklet.findings if (seen := self._seen(finding)) is not None]
         return sum(known) / len(known) if known else 0.0
 
-    def _is_believed(self, finding: Finding, frame: int) -> bool:
+    def _is_believed(self, finding: Finding) -> bool:
         """Tell whether the auxiliary head does not deny what a box shows."""
-        threshold, shape = self.calibration.box_threshold, self.frames.pixels.shape
-        if threshold is None or self.maps is None:
+        threshold = self.calibration.box_threshold
+        if threshold is None:
             return True
-        seen = self.maps.on_box(finding.label, frame, finding.box, (shape[1], shape[2]))
+        seen = self._seen(finding)
         return seen is None or seen >= threshold
+
+    def _seen(self, finding: Finding) -> float | None:
+        """Return the auxiliary head's log-odds of a box; None where there is no head, or it does not know the label."""
+        if self.maps is None:
+            return None
+        _, rows, columns = self.frames.pixels.shape
+        return self.maps.on_box(finding.label, finding.frame_index, finding.box, (rows, columns))
 
 
 def _share(one: Tracklet, other: Tracklet) -> bool:

@@ -186,13 +186,12 @@ def _compare_with_gates(checked: dict[str, Answer], questions: QuestionSet) -> N
 
 def _compare_with_any(checked: dict[str, Answer], questions: QuestionSet) -> None:
     """Refuse "nothing abnormal" beside a finding that is present."""
-    gates = {question.follows for question in questions.questions}
     detections = [question for question in questions.questions if question.kind is QuestionKind.DETECTION]
     # A question on image quality has no follow-up: an artefact is no abnormality of the patient
     found = any(
         checked[question.question_id].presence is Presence.PRESENT
         for question in detections
-        if question.labels and question.question_id in gates and question.question_id in checked
+        if question.labels and questions.is_gate(question) and question.question_id in checked
     )
     for question in detections:
         answer = checked.get(question.question_id)
