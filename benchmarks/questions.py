@@ -31,15 +31,14 @@ from benchmark.heldout import Case
 from sgmri.catalogue import STANDARD
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Question, QuestionKind
+from tests.worker.engine.whole_model import whole_inputs
 from worker.engine.bundle import load
 from worker.engine.conversation import Ask
-from worker.engine.fitting import fit
 from worker.engine.grounded import GroundedEngine
 from worker.engine.loading import load_engine
 from worker.engine.local import Device, LocalSpeaker
 from worker.engine.places import embedded_bundle
-from worker.engine.prompts import answer_start, chatml, prefix, question_text
-from worker.engine.vision import preprocess
+from worker.engine.prompts import answer_start, question_text
 
 FRAMES = 24
 NEW_TOKENS = 32
@@ -78,8 +77,6 @@ class Ways:
         self._engine = engine
         self._speaker = speaker
         self._peer = peer
-        config = peer.config.get_text_config()
-        self._token_bytes = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
 
     def _turn(self, question: Question) -> str:
         profile = self._speaker.profile
@@ -89,24 +86,13 @@ class Ways:
         """Ask transformers' generate, everything anew each time."""
         tokens = longest = 0
         for question in questions:
-            fitted = fit(frames.pixels, self._speaker.profile.pixel_budget, block=32)
-            cut = preprocess(fitted, patch=16, merge=2, mean=(0.5,) * 3, std=(0.5,) * 3, temporal=2)
-            pads = "<|image_pad|>" * (cut.grid.rows * cut.grid.columns // 4)
-            prompt = chatml(prefix(frames, self._speaker.profile)).replace("<|image_pad|>", pads)
-            ids = torch.tensor([self._speaker.tokens(prompt + self._turn(question))])
+            inputs = whole_inputs(self._speaker, frames, self._turn(question))
             with torch.inference_mode():
-                written = self._peer.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    pixel_values=torch.from_numpy(cut.values).flatten(0, 1),
-                    image_grid_thw=torch.tensor([[1, *cut.grid]] * len(fitted)),
-                    mm_token_type_ids=torch.eq(ids, self._speaker.tokens("<|image_pad|>")[0]).int(),
-                    max_new_tokens=NEW_TOKENS,
-                    do_sample=False,
-                )
+                written = self._peer.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
             tokens += written.shape[1]
             longest = max(longest, written.shape[1])
-        return tokens, longest * self._token_bytes
+        assert self._speaker.language is not None
+        return tokens, longest * self._speaker.language.decoder.token_bytes
 
     def written(self, frames: Frames, questions: list[Question], *, packed: bool) -> tuple[int, int]:
         """Write the answers behind one prefix, all at once or one after another."""

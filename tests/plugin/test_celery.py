@@ -1,18 +1,15 @@
 """The gate of a worker: an engine that may not work here is noticed before any task is taken."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from plugin.celery import check_engine, run, worker_app
 from sgmri.errors import ConfigError, EngineError
 from sgmri.settings import Settings, Worker
-from tests.worker.engine.small_bundle import small_bundle
-from worker.engine import golden
-from worker.engine.bundle import Bundle, seal
+from tests.worker.engine.small_bundle import small_bundle, with_other_features
+from worker.engine.bundle import Bundle
 
 
 def _settings(**worker: str) -> Settings:
@@ -32,11 +29,7 @@ def test_a_model_that_reads_as_sealed_may_work(bundle: Bundle) -> None:
 def test_a_model_that_reads_otherwise_takes_no_work(bundle: Bundle, tmp_path: Path) -> None:
     """Golden cases that this machine does not meet: the worker does not start, and says why."""
     directory = tmp_path / "other"
-    shutil.copytree(bundle.directory, directory)
-    (directory / "bundle.json").unlink()
-    (case,) = golden.read(directory / golden.FILE_NAME)
-    golden.write([replace(case, features=case.features + np.float16(1))], directory / golden.FILE_NAME)
-    seal(directory, bundle.manifest)
+    with_other_features(bundle, directory)
     with pytest.raises(EngineError, match=r"golden cases.*no work is taken"):
         run(_settings(model=str(directory)), ["reading"])
 

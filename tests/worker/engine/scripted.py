@@ -3,16 +3,16 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sgmri.catalogue import STANDARD
-from sgmri.geometry import FrameScaling
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import NONE_OF_THESE, QuestionKind
 from sgmri.readings import EngineIdentity
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy, Plane
+from tests.worker.engine.plain_frames import plain_frames
 from worker.engine.auxiliary import Maps
 from worker.engine.calibration import Calibration
 from worker.engine.controls import absent_by_design, scope
@@ -29,16 +29,7 @@ Pixels = tuple[int, int, int, int]
 
 def frames(count: int = 8, *, anatomy: Anatomy = Anatomy.BRAIN, plane: Plane = Plane.AXIAL) -> Frames:
     """Return grey frames of 200 rows and 250 columns."""
-    return Frames(
-        pixels=np.zeros((count, 200, 250), np.uint8),
-        scaling=FrameScaling(scale_x=1.0, scale_y=1.0, source_rows=200, source_columns=250),
-        pixel_size_mm=1.0,
-        slice_spacing_mm=5.0,
-        anatomy=anatomy,
-        plane=plane,
-        weighting=Weighting.FLAIR,
-        fat_suppressed=None,
-    )
+    return replace(plain_frames(np.zeros((count, 200, 250), np.uint8)), anatomy=anatomy, plane=plane)
 
 
 def card(*labels: str, calibration: Calibration | None = None) -> Card:

@@ -1,17 +1,20 @@
 """A sealed bundle of random weights with everything that a real one has, small enough for a test."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sgmri import RESEARCH_USE_STATEMENT
-from sgmri.geometry import FrameScaling
 from sgmri.interfaces import Frames
-from sgmri.volume import Anatomy, Plane, Weighting
+from tests.worker.engine.plain_frames import plain_frames
 from tests.worker.engine.tiny_language import save
-from worker.engine.bundle import Bundle
+from worker.engine import golden
+from worker.engine.bundle import Bundle, seal
 from worker.engine.bundling import About, make_bundle
+from worker.engine.manifest import MANIFEST_NAME
 from worker.engine.profiles import PROFILES, PromptProfile
 
 ABOUT = About(
@@ -35,16 +38,7 @@ def checkpoint(directory: Path, *, seed: int = 7) -> Path:
 
 def shown(count: int = 4, *, seed: int = 0, rows: int = 64, columns: int = 96) -> Frames:
     """Return a few frames of noise."""
-    return Frames(
-        pixels=np.random.default_rng(seed).integers(0, 256, (count, rows, columns), dtype=np.uint8),
-        scaling=FrameScaling(scale_x=1.0, scale_y=1.0, source_rows=rows, source_columns=columns),
-        pixel_size_mm=1.0,
-        slice_spacing_mm=5.0,
-        anatomy=Anatomy.BRAIN,
-        plane=Plane.AXIAL,
-        weighting=Weighting.FLAIR,
-        fat_suppressed=None,
-    )
+    return plain_frames(np.random.default_rng(seed).integers(0, 256, (count, rows, columns), dtype=np.uint8))
 
 
 def small_bundle(scratch: Path, *, profile: PromptProfile | None = None, golden: bool = True) -> Bundle:
@@ -57,3 +51,12 @@ def small_bundle(scratch: Path, *, profile: PromptProfile | None = None, golden:
         precision="fp32",
         golden_frames=[shown()] if golden else [],
     )
+
+
+def with_other_features(bundle: Bundle, directory: Path) -> Bundle:
+    """Copy a bundle, sealed with a golden case whose features no machine computes."""
+    shutil.copytree(bundle.directory, directory)
+    (directory / MANIFEST_NAME).unlink()
+    (case,) = golden.read(directory / golden.FILE_NAME)
+    golden.write([replace(case, features=case.features + np.float16(1))], directory / golden.FILE_NAME)
+    return seal(directory, bundle.manifest)

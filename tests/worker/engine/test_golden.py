@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sgmri.errors import ConfigError, EngineError
 from sgmri.questions import Answer, Presence, QuestionKind
 from tests.worker.engine.scripted import LACUNE, WHITE_MATTER, Script, card, frames
-from tests.worker.engine.small_bundle import ABOUT, checkpoint, shown, small_bundle
+from tests.worker.engine.small_bundle import ABOUT, checkpoint, shown, small_bundle, with_other_features
 from worker.engine import golden
-from worker.engine.bundle import Bundle, load, seal
+from worker.engine.bundle import Bundle, load
 from worker.engine.bundling import _LONG_AGO, make_bundle
 from worker.engine.grounded import GroundedEngine
 from worker.engine.loading import golden_problems, load_engine, open_engine
@@ -115,11 +115,7 @@ def test_a_bundle_reads_its_own_cases(bundle: Bundle) -> None:
 def test_a_changed_expectation_stops_the_engine(bundle: Bundle, tmp_path: Path) -> None:
     """A bundle whose golden cases expect something else, as on a machine that computes otherwise, takes no work."""
     directory = tmp_path / "other"
-    shutil.copytree(bundle.directory, directory)
-    (directory / "bundle.json").unlink()
-    (case,) = golden.read(directory / golden.FILE_NAME)
-    golden.write([replace(case, features=case.features + np.float16(1))], directory / golden.FILE_NAME)
-    sealed = seal(directory, bundle.manifest)
+    sealed = with_other_features(bundle, directory)
     engine, speaker = load_engine(sealed, Device())
     assert any("features" in problem for problem in golden_problems(sealed, engine, speaker))
     engine.close()

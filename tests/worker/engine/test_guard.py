@@ -8,23 +8,14 @@ from hypothesis import strategies as st
 
 from sgmri.catalogue import STANDARD
 from sgmri.findings import Finding, Tracklet
-from sgmri.geometry import Box, FrameScaling
-from sgmri.interfaces import Frames
+from sgmri.geometry import Box
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, QuestionKind, Unanswered
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy
+from tests.worker.engine.plain_frames import plain_frames
 from worker.engine.guard import guard
 
 _QUESTIONS = STANDARD[Anatomy.BRAIN]
-_FRAMES = Frames(
-    pixels=np.zeros((4, 20, 30), np.uint8),
-    scaling=FrameScaling(scale_x=1.0, scale_y=1.0, source_rows=20, source_columns=30),
-    pixel_size_mm=1.0,
-    slice_spacing_mm=5.0,
-    anatomy=Anatomy.BRAIN,
-    plane=Plane.AXIAL,
-    weighting=Weighting.FLAIR,
-    fat_suppressed=False,
-)
+_FRAMES = replace(plain_frames(np.zeros((4, 20, 30), np.uint8)), fat_suppressed=False)
 _INSIDE = Box(x0=2, y0=3, x1=30, y1=20)
 
 

@@ -18,14 +18,13 @@ from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import QuestionKind
 from sgmri.volume import Anatomy
 from tests.worker.engine.small_bundle import shown, small_bundle
+from tests.worker.engine.whole_model import whole_inputs
 from worker.engine.bundle import Bundle
 from worker.engine.conversation import Ask
-from worker.engine.fitting import fit
 from worker.engine.loading import card_of, load_engine
 from worker.engine.local import Device, LocalConversation, LocalSpeaker
 from worker.engine.profiles import PROFILES, Layout
-from worker.engine.prompts import about_one_frame, answer_start, chatml, prefix, question_text
-from worker.engine.vision import preprocess
+from worker.engine.prompts import about_one_frame, answer_start, question_text
 
 _BRAIN = STANDARD[Anatomy.BRAIN]
 _DETECTIONS = [question for question in _BRAIN.questions if question.kind is QuestionKind.DETECTION]
@@ -58,22 +57,6 @@ def talk(speaker: LocalSpeaker) -> Iterator[LocalConversation]:
     conversation.close()
 
 
-def _inputs(speaker: LocalSpeaker, frames: Frames, text: str) -> dict[str, torch.Tensor]:
-    """Return what transformers' whole model takes for a question: pixels in colour, nothing folded or shared."""
-    fitted = fit(frames.pixels, speaker.profile.pixel_budget, block=32)
-    cut = preprocess(fitted, patch=16, merge=2, mean=(0.5,) * 3, std=(0.5,) * 3, temporal=2)
-    pads = "<|image_pad|>" * (cut.grid.rows * cut.grid.columns // 4)
-    prompt = chatml(prefix(frames, speaker.profile)).replace("<|image_pad|>", pads) + text
-    ids = torch.tensor([speaker.tokens(prompt)])
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "pixel_values": torch.from_numpy(cut.values).flatten(0, 1),
-        "image_grid_thw": torch.tensor([[1, *cut.grid]] * len(fitted)),
-        "mm_token_type_ids": torch.eq(ids, speaker.tokens("<|image_pad|>")[0]).int(),
-    }
-
-
 def _turn(speaker: LocalSpeaker, ask: Ask) -> str:
     text = question_text(ask.question, speaker.profile, known=ask.known)
     return f"{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -98,7 +81,7 @@ def test_what_is_weighed_is_what_transformers_computes(
     yes, no = (speaker.tokens(word)[0] for word in ("Yes", "No"))
     weighed = talk.weigh(asks, _CONTROL)
     for ask, weights in zip(asks, weighed, strict=True):
-        inputs = _inputs(speaker, _frames_of(ask, shown()), _turn(speaker, ask) + answer_start(speaker.profile))
+        inputs = whole_inputs(speaker, _frames_of(ask, shown()), _turn(speaker, ask) + answer_start(speaker.profile))
         with torch.inference_mode():
             expected = peer(**inputs).logits[0, -1].log_softmax(0)[[yes, no]].numpy()
         if weights is None:
@@ -126,7 +109,7 @@ def _naive(
 ) -> str | None:
     """Return the answer of the whole model, token by token, under the same grammar."""
     matcher = talk._matcher(ask)
-    inputs = _inputs(speaker, _frames_of(ask, shown()), _turn(speaker, ask))
+    inputs = whole_inputs(speaker, _frames_of(ask, shown()), _turn(speaker, ask))
     allowed = np.zeros(-(-matcher.vocabulary // 32), np.uint32)
     written: list[int] = []
     while not matcher.is_complete and len(written) < 384:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from sgmri.catalogue import STANDARD
 from sgmri.findings import Finding
-from sgmri.geometry import Box, FrameScaling
-from sgmri.interfaces import Frames
+from sgmri.geometry import Box
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy
+from tests.worker.engine.plain_frames import plain_frames
 from worker.engine.guard import guard
 from worker.engine.parsing import Parsed, parse, to_answer
 from worker.engine.profiles import PROFILES, PromptProfile
@@ -379,16 +379,7 @@ def test_a_summary_is_its_words() -> None:
 # --- hostile outputs
 
 _QUESTIONS = STANDARD[Anatomy.BRAIN]
-_FRAMES = Frames(
-    pixels=np.zeros((_COUNT, _ROWS, _COLUMNS), np.uint8),
-    scaling=FrameScaling(scale_x=1.0, scale_y=1.0, source_rows=_ROWS, source_columns=_COLUMNS),
-    pixel_size_mm=1.0,
-    slice_spacing_mm=5.0,
-    anatomy=Anatomy.BRAIN,
-    plane=Plane.AXIAL,
-    weighting=Weighting.FLAIR,
-    fat_suppressed=False,
-)
+_FRAMES = replace(plain_frames(np.zeros((_COUNT, _ROWS, _COLUMNS), np.uint8)), fat_suppressed=False)
 _EXPLICIT_NO = re.compile(r"(?<![a-z])no(?![a-z])", re.IGNORECASE)
 
 
