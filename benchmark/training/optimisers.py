@@ -1,10 +1,71 @@
 """One learning rate for two optimisers: Muon for matrices, AdamW for everything else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+_COEFFICIENTS = (3.4445, -4.775, 2.0315)
+"""Of the quintic Newton-Schulz iteration (Jordan 2024)."""
+_ITERATIONS = 5
+_MOMENTUM = 0.95
+
+
+class StackedMuon(torch.optim.Optimizer):
+    """torch's Muon (``match_rms_adamw``, Nesterov), all matrices of one shape at once.
+
+    It launches a fraction of the kernels, which is most of what a small model's step costs on a large GPU.
+
+    Parameters
+    ----------
+    groups
+        Parameter groups; every parameter is a matrix.
+    lr
+        Learning rate, scaled to AdamW's size of step (Liu et al. 2025, "Muon is scalable for LLM training").
+    weight_decay
+        Decoupled.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, weight_decay: float) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure here
+        """Go one step."""
+        assert closure is None
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    alike.setdefault(parameter.shape, []).append(parameter)
+            for shape, members in alike.items():
+                self._step(members, group, 0.2 * math.sqrt(max(shape)))
+
+    def _step(self, members: list[nn.Parameter], group: Mapping[str, Any], scale: float) -> None:
+        grads: list[Tensor] = [member.grad for member in members if member.grad is not None]
+        for member in members:
+            self.state[member].setdefault("momentum_buffer", torch.zeros_like(member))
+        buffers: list[Tensor] = [self.state[member]["momentum_buffer"] for member in members]
+        torch._foreach_lerp_(buffers, grads, 1 - _MOMENTUM)
+        ahead = torch._foreach_lerp(grads, buffers, _MOMENTUM)
+        updates = orthogonal(torch.stack(list(ahead)))
+        weights: list[Tensor] = [*members]
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, list(updates.to(members[0].dtype).unbind()), alpha=-group["lr"] * scale)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return about the nearest orthogonal matrices, bfloat16 (matrices, rows, columns), singular values about 1."""
+    a, b, c = _COEFFICIENTS
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    near = (matrices.mT if is_tall else matrices).bfloat16()
+    near = near / near.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(_ITERATIONS):
+        gram = near @ near.mT
+        near = torch.baddbmm(near, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), near, beta=a)
+    return near.mT if is_tall else near
 
 
 class Optimisers:
@@ -38,7 +99,7 @@ class Optimisers:
                 adam.append({**group, "weight_decay": 0.03 if decays else 0.0})
         self._all: list[tuple[torch.optim.Optimizer, float]] = []
         if muon:
-            self._all.append((torch.optim.Muon(muon, lr=rate, weight_decay=0.03, adjust_lr_fn="match_rms_adamw"), 1.0))
+            self._all.append((StackedMuon(muon, lr=rate, weight_decay=0.03), 1.0))
         if adam:
             fused = next(iter(parameters.values())).is_cuda or None
             self._all.append((torch.optim.AdamW(adam, lr=rate, betas=(0.9, 0.98), fused=fused), 0.6))
