@@ -53,7 +53,7 @@ def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -
     Parameters
     ----------
     facts
-        The series.
+        The series, or the facts of the sub-volume that :func:`dicom_io.selection.choose` took.
     anatomy
         What :func:`dicom_io.selection.choose` took it for.
     limits

@@ -190,6 +190,25 @@ class Header:
         """Return the first value as a finite number, or None."""
         return next(iter(self.numbers(keyword)), None)
 
+    def private_number(self, creator: str, group: int, element: int) -> float | None:
+        """Return the first value of a private element as a finite number, or None.
+
+        Parameters
+        ----------
+        creator
+            Who reserved the block (PS3.5 7.8.1).
+        group, element
+            The group, and the element within the block.
+        """
+        try:
+            value: object = self._dataset.private_block(group, creator)[element].value
+            first = next(iter(value), None) if isinstance(value, MultiValue | list) else value
+            # bytes where the transfer syntax is implicit and the element is not in pydicom's private dictionary
+            number = float(first.decode("ascii") if isinstance(first, bytes) else str(first))
+        except LIBRARY_ERRORS:
+            return None
+        return number if math.isfinite(number) else None
+
     def count(self, keyword: str) -> int:
         """Return the value as a positive integer, or 0."""
         number = self.number(keyword)

@@ -21,6 +21,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from dicom_io import private
 from dicom_io.headers import HEADER_BYTES, Header, is_uid, quietly, read_file
 from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
@@ -57,12 +58,17 @@ class FrameFacts:
         Echo time, or effective echo time of an Enhanced frame.
     temporal_position
         Temporal Position Index or Identifier, counted from 1.
+    acquisition_number
+        Frame Acquisition Number or Acquisition Number, counted from 1.
+    stack_id
+        Stack ID (0020,9056) of an Enhanced frame, or empty.
     b_value
-        Diffusion b-value in s/mm2.
+        Diffusion b-value in s/mm2; of classic instances also from the vendors' private elements.
     frame_type
         Frame Type (0008,9007) of an Enhanced frame; empty for classic instances.
     complex_component
-        Complex Image Component (0008,9208): MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED or empty.
+        Complex Image Component (0008,9208): MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED or empty; of classic GE
+        instances the private equal.
     contrast
         Acquisition Contrast (0008,9209) or empty.
     """
@@ -76,6 +82,8 @@ class FrameFacts:
     rescale_intercept: float = 0.0
     echo_time_ms: float | None = None
     temporal_position: int | None = None
+    acquisition_number: int | None = None
+    stack_id: str = ""
     b_value: float | None = None
     frame_type: tuple[str, ...] = ()
     complex_component: str = ""
@@ -114,6 +122,8 @@ class InstanceFacts:
         Body Part Examined; meanings and ``scheme:value`` codes of Anatomic Region Sequence.
     series_texts, study_texts, coil_texts
         Free texts that may name an anatomy. Never logged.
+    instance_number
+        None where missing.
     """
 
     path: Path = field(repr=False)
@@ -144,6 +154,7 @@ class InstanceFacts:
     series_texts: tuple[str, ...] = field(repr=False)
     study_texts: tuple[str, ...] = field(repr=False)
     coil_texts: tuple[str, ...] = field(repr=False)
+    instance_number: int | None = None
 
     @property
     def is_mr(self) -> bool:
@@ -212,12 +223,13 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         image_type=header.texts("ImageType"),
         repetition_time_ms=_either(timing, header, "RepetitionTime"),
         echo_time_ms=statistics.median(echo_times) if echo_times else None,
-        inversion_time_ms=_either(modifier, header, "InversionTime"),
+        inversion_time_ms=_either(modifier, header, "InversionTimes", "InversionTime"),
         flip_angle_deg=_either(timing, header, "FlipAngle"),
         scanning_sequence=_scanning_sequence(header, modifier),
         sequence_variant=header.texts("SequenceVariant"),
         scan_options=header.texts("ScanOptions"),
         fat_suppressed=_fat_suppressed(header, modifier),
+        instance_number=header.count("InstanceNumber") or None,
         **_evidence(header, first),
     )
 
@@ -235,9 +247,9 @@ class _Groups:
         return own[0] if own else self.shared.item(keyword)
 
 
-def _either(group: Header, header: Header, keyword: str) -> float | None:
+def _either(group: Header, header: Header, keyword: str, classic: str = "") -> float | None:
     number = group.number(keyword)
-    return header.number(keyword) if number is None else number
+    return header.number(classic or keyword) if number is None else number
 
 
 def _frames(header: Header, shared: Header, number_of_frames: int) -> tuple[FrameFacts, ...]:
@@ -260,7 +272,11 @@ def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFa
     echo_time = groups.group("MREchoSequence").number("EffectiveEchoTime")
     slope, intercept = _rescale(groups.group("PixelValueTransformationSequence"), header)
     b_value = groups.group("MRDiffusionSequence").number("DiffusionBValue")
+    if b_value is None:
+        b_value = header.number("DiffusionBValue")
     index = content.count("TemporalPositionIndex") or header.count("TemporalPositionIdentifier")
+    acquisition = content.count("FrameAcquisitionNumber") or header.count("AcquisitionNumber")
+    component = frame_type.text("ComplexImageComponent") or header.text("ComplexImageComponent")
     return FrameFacts(
         frame_number=frame_number,
         position_mm=(position[0], position[1], position[2]) if len(position) == 3 else None,
@@ -271,9 +287,11 @@ def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFa
         rescale_intercept=intercept,
         echo_time_ms=header.number("EchoTime") if echo_time is None else echo_time,
         temporal_position=index or None,
-        b_value=header.number("DiffusionBValue") if b_value is None else b_value,
+        acquisition_number=acquisition or None,
+        stack_id=content.text("StackID"),
+        b_value=private.b_value(header) if b_value is None else b_value,
         frame_type=frame_type.texts("FrameType"),
-        complex_component=frame_type.text("ComplexImageComponent") or header.text("ComplexImageComponent"),
+        complex_component=component or private.complex_component(header),
         contrast=frame_type.text("AcquisitionContrast") or header.text("AcquisitionContrast"),
     )
 

@@ -9,6 +9,7 @@ PS3.3 C.8.3.1 (MR Image module), C.8.13 (Enhanced MR)
 """
 
 import logging
+import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,13 @@ _LOCALISER_WORDS = frozenset(
     | {"loc", "scout", "aascout", "survey", "smartbrain", "pilot", "topogram"}
 )
 _CALIBRATION_WORDS = frozenset({"calibration", "asset", "senseref", "refscan"})
-_NOT_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "PHASE_MAP", "I", "IMAGINARY", "B0 MAP", "B0_MAP", "B0"})
+_FIELD_MAPS = frozenset({"FIELD_MAP", "FIELD MAP", "B0 MAP", "B0_MAP", "B0"})
+_COMPONENTS = {
+    "PHASE": frozenset({"P", "PHASE", "PHASE MAP", "PHASE_MAP"}) | _FIELD_MAPS,
+    "REAL": frozenset({"R", "REAL"}),
+    "IMAGINARY": frozenset({"I", "IMAGINARY"}),
+}
+"""Values of Image Type and Frame Type that name a component other than the magnitude."""
 _MAPS = frozenset(
     {"ADC", "EADC", "FA", "COLFA", "TENSOR", "TRACEW", "ZSCORE"}
     | {"CBF", "CBV", "MTT", "TTP", "TMAX", "PBP", "RELCBF", "RELCBV", "RELMTT"}
@@ -64,6 +71,8 @@ class SeriesFacts:
         What all instances agree on; None where they do not, or do not say.
     is_localiser, is_calibration, is_derived, is_colour, is_mosaic
         Whether any image of the series is one.
+    is_described
+        Whether every frame has a description.
     """
 
     study_instance_uid: str = field(repr=False)
@@ -79,6 +88,7 @@ class SeriesFacts:
     is_derived: bool
     is_colour: bool
     is_mosaic: bool
+    is_described: bool
 
     @property
     def images(self) -> tuple[InstanceFacts, ...]:
@@ -166,7 +176,6 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         raise MalformedInstance("expected instances of one series, found several; sort them by series first")
     once = _without_duplicates(instances)
     images = tuple(instance for instance in once if instance.is_mr)
-    frames = [frame for image in images for frame in image.frames]
     anatomy, evidence = anatomy_of(
         region_texts=_all(images, lambda image: image.region_texts),
         region_codes=_all(images, lambda image: image.region_codes),
@@ -175,21 +184,69 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         coil_texts=_all(images, lambda image: image.coil_texts),
     )
     named = {word for text in _all(images, lambda image: image.series_texts) for word in words(text)}
-    orientations = _orientations(frames)
-    return SeriesFacts(
+    whole = SeriesFacts(
         study_instance_uid=once[0].study_instance_uid,
         series_instance_uid=once[0].series_instance_uid,
         instances=once,
         anatomy=anatomy,
         evidence=evidence,
+        plane=None,
+        weighting=Weighting.UNKNOWN,
+        fat_suppressed=None,
+        is_localiser=_is_localiser(images, named),
+        # a field map corrects other series, and the magnitude beside it is of no use to a reader
+        is_calibration=bool(named & _CALIBRATION_WORDS) or any(_types(image) & _FIELD_MAPS for image in images),
+        is_derived=False,
+        is_colour=False,
+        is_mosaic=False,
+        is_described=all(len(image.frames) == image.number_of_frames for image in images),
+    )
+    return restricted(whole, once)
+
+
+def restricted(facts: SeriesFacts, instances: Sequence[InstanceFacts]) -> SeriesFacts:
+    """Return what some instances of a series, or some of their frames, say together.
+
+    Parameters
+    ----------
+    facts
+        The series: what it names (anatomy, localiser, calibration) stays, for names belong to all of it.
+    instances
+        Those that are meant, with the frames that are meant; see :func:`with_frames`.
+    """
+    images = [instance for instance in instances if instance.is_mr]
+    orientations = _orientations(frame for image in images for frame in image.frames)
+    return replace(
+        facts,
+        instances=tuple(instances),
         plane=_agreed([alike[0].plane for alike in orientations]),
         weighting=_agreed([weighting_of(image) for image in images]) or Weighting.UNKNOWN,
         fat_suppressed=_agreed([fat_suppressed_of(image) for image in images]),
-        is_localiser=_is_localiser(images, named, orientations),
-        is_calibration=bool(named & _CALIBRATION_WORDS),
-        is_derived=any(_is_derived(image) for image in images),
+        is_derived=any(is_derived(image) for image in images),
         is_colour=any(_is_colour(image) for image in images),
         is_mosaic=any("MOSAIC" in image.image_type for image in images),
+    )
+
+
+def with_frames(image: InstanceFacts, frames: Sequence[FrameFacts]) -> InstanceFacts:
+    """Return an image that says of itself only what holds for some of its frames.
+
+    Parameters
+    ----------
+    image
+        The whole; how many frames its file has stays as it is.
+    frames
+        Of this image, at least one.
+    """
+    echo_times = [frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None]
+    frame_types = {frame.frame_type for frame in frames} - {()}
+    # Image Type sums the frames up, with MIXED where they differ (PS3.3 C.8.16.1)
+    is_summary = "MIXED" in image.image_type and len(frame_types) == 1
+    return replace(
+        image,
+        frames=tuple(frames),
+        echo_time_ms=statistics.median(echo_times) if echo_times else None,
+        image_type=frame_types.pop() if is_summary else image.image_type,
     )
 
 
@@ -227,11 +284,10 @@ def _orientations(frames: Iterable[FrameFacts]) -> list[list[Orientation]]:
     return list(distinct.values())
 
 
-def _is_localiser(
-    images: Sequence[InstanceFacts], named: set[str], orientations: Sequence[Sequence[Orientation]]
-) -> bool:
+def _is_localiser(images: Sequence[InstanceFacts], named: set[str]) -> bool:
     if named & _LOCALISER_WORDS or any("LOCALIZER" in _types(image) for image in images):
         return True
+    orientations = _orientations(frame for image in images for frame in image.frames)
     normals = [alike[0].normal for alike in orientations]
     # two normals of unit length with hardly a common component: planes that cross
     across = any(np.linalg.norm(np.cross(one, other)) > 0.98 for one in normals for other in normals)
@@ -242,16 +298,29 @@ def _types(image: InstanceFacts) -> frozenset[str]:
     return frozenset(image.image_type).union(*(frame.frame_type for frame in image.frames))
 
 
-def _is_derived(image: InstanceFacts) -> bool:
+def is_derived(image: InstanceFacts) -> bool:
+    """Tell whether an image is none of magnitude as it was acquired: a map, a projection, a reformat, a phase image."""
     types = _types(image)
     derived = "DERIVED" in types
     if types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
         return True
-    # a phase image is no magnitude image even where it is ORIGINAL; magnitude beside phase is a matter of geometry
-    components = {frame.complex_component for frame in image.frames} - {""}
-    if components:
-        return not components & {"MAGNITUDE", "MIXED"}
-    return bool(types & _NOT_MAGNITUDE)
+    # a phase image is no magnitude image even where it is ORIGINAL
+    return component_of(image) != "MAGNITUDE"
+
+
+def component_of(image: InstanceFacts) -> str:
+    """Return MAGNITUDE, PHASE, REAL or IMAGINARY: MAGNITUDE only where no frame is another.
+
+    Parameters
+    ----------
+    image
+        With the frames that are meant; :mod:`dicom_io.subvolumes` asks frame by frame.
+    """
+    named = {frame.complex_component for frame in image.frames} - {""}
+    if named:
+        return min(named - {"MAGNITUDE", "MIXED"}, default="MAGNITUDE")
+    types = _types(image)
+    return next((component for component, values in _COMPONENTS.items() if types & values), "MAGNITUDE")
 
 
 def _is_colour(image: InstanceFacts) -> bool:

@@ -18,9 +18,11 @@ from sgmri.errors import IncompleteSeries, MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
 from sgmri.volume import Orientation
 
-_SAME_COSINE = 1e-3
+SAME_COSINE = 1e-3
+"""How far components of the direction cosines may differ in one volume."""
 _SAME_SPACING_MM = 1e-3
-_SAME_POSITION_MM = 0.01
+SAME_POSITION_MM = 0.01
+"""Frames that lie nearer to each other along the normal are at one position."""
 _IN_LINE_MM = 1.0
 """How far a frame may lie beside the straight line from the first frame to the last."""
 _GAP_STEPS = 1.6
@@ -84,7 +86,7 @@ def arrange(facts: SeriesFacts, limits: Limits | None = None) -> Stack:
     Parameters
     ----------
     facts
-        The series.
+        The series, or a sub-volume of it.
     limits
         How large it may be.
 
@@ -101,7 +103,7 @@ def arrange(facts: SeriesFacts, limits: Limits | None = None) -> Stack:
     limits = limits or Limits()
     check_size(facts.images, limits)
     frames = [(image, frame) for image in facts.images for frame in image.frames]
-    if len(frames) != facts.frame_count:
+    if not facts.is_described:
         raise MalformedInstance("expected a description of every frame, found fewer or more than frames")
     orientation = _shared_orientation(facts.images, [frame for _, frame in frames])
     positions = np.array([frame.position_mm for _, frame in frames], dtype=np.float64)
@@ -158,10 +160,10 @@ def _mixed(expected: str, found: str) -> UnsupportedSeries:
 def _shared_orientation(images: Sequence[InstanceFacts], frames: Sequence[FrameFacts]) -> Orientation:
     if not frames:
         raise UnsupportedSeries("expected frames, found none", Reason.TOO_FEW_FRAMES)
-    orientations = [_orientation(frame) for frame in frames]
+    orientations = [orientation_of(frame) for frame in frames]
     first = orientations[0]
     cosines = np.array([(*one.row_cosines, *one.column_cosines) for one in orientations])
-    if np.abs(cosines - cosines[0]).max() > _SAME_COSINE:
+    if np.abs(cosines - cosines[0]).max() > SAME_COSINE:
         raise _mixed("one orientation", "several")
     spacings_mm = np.array([one.pixel_spacing_mm for one in orientations])
     if np.abs(spacings_mm - spacings_mm[0]).max() > _SAME_SPACING_MM:
@@ -169,7 +171,14 @@ def _shared_orientation(images: Sequence[InstanceFacts], frames: Sequence[FrameF
     return first
 
 
-def _orientation(frame: FrameFacts) -> Orientation:
+def orientation_of(frame: FrameFacts) -> Orientation:
+    """Return the orientation of a frame.
+
+    Raises
+    ------
+    MalformedInstance
+        If it has no usable geometry.
+    """
     row, column, spacing = frame.row_cosines, frame.column_cosines, frame.pixel_spacing_mm
     if row is None or column is None or spacing is None or frame.position_mm is None:
         raise MalformedInstance("expected position, orientation and pixel spacing for every frame, found some missing")
@@ -183,7 +192,7 @@ def _orientation(frame: FrameFacts) -> Orientation:
 def _check_steps(depths_mm: NDArray[np.float64], limits: Limits) -> tuple[float, int]:
     """Return the median step in mm and the number of missing slices of sorted depths."""
     steps_mm = np.diff(depths_mm)
-    if (steps_mm < _SAME_POSITION_MM).any():
+    if (steps_mm < SAME_POSITION_MM).any():
         raise _mixed("one frame at each position", "several (echoes, b-values, time points or components)")
     if len(depths_mm) < max(limits.min_frames, 2):
         raise UnsupportedSeries(

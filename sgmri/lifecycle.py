@@ -51,6 +51,8 @@ class Reason(StrEnum):
     """Fewer frames than a volume needs."""
     MIXED_GEOMETRY = "MIXED_GEOMETRY"
     """Several orientations, matrices or positions twice: not one volume."""
+    OTHER_SUBVOLUME = "OTHER_SUBVOLUME"
+    """Could be read, but another sub-volume of the same series is."""
     INCOMPLETE_SERIES = "INCOMPLETE_SERIES"
     """Frames are missing."""
     MALFORMED_INSTANCE = "MALFORMED_INSTANCE"

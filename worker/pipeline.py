@@ -14,7 +14,7 @@ import numpy as np
 
 from dicom_io.decode import Limits, decode
 from dicom_io.selection import Choice, choose
-from dicom_io.series import SeriesFacts, describe
+from dicom_io.series import describe
 from sgmri.catalogue import by_id
 from sgmri.errors import UnsupportedSeries
 from sgmri.findings import Laterality, Tracklet
@@ -73,17 +73,15 @@ def read_paths(
         If the engine gives up.
     """
     with _timed("describe", timing):
-        facts = describe(paths)
-        choice = choose(facts)
-    if choice.anatomy is None or choice.question_set_id is None or not choice.taken:
+        choice = choose(describe(paths))
+    if not choice.taken:
         raise UnsupportedSeries(f"the series is not read: {choice.explanation}", choice.reason)
     return read_series(
-        facts, choice, engine, started_at=started_at, control=control or ReadingControl(), timing=timing, limits=limits
+        choice, engine, started_at=started_at, control=control or ReadingControl(), timing=timing, limits=limits
     )
 
 
-def read_series(  # noqa: PLR0913 - the stages' knobs, all keyword-only
-    facts: SeriesFacts,
+def read_series(
     choice: Choice,
     engine: Engine,
     *,
@@ -92,11 +90,11 @@ def read_series(  # noqa: PLR0913 - the stages' knobs, all keyword-only
     timing: Timing = lambda stage, seconds: None,
     limits: Limits | None = None,
 ) -> Product:
-    """Read a series that has been chosen; see :func:`read_paths`."""
-    assert choice.anatomy is not None and choice.question_set_id is not None
+    """Read a series that has been chosen, from the sub-volume that was chosen; see :func:`read_paths`."""
+    assert choice.anatomy is not None and choice.question_set_id is not None and choice.sub_volume is not None
     questions = by_id(choice.question_set_id)
     with _timed("decode", timing):
-        volume = decode(facts, choice.anatomy, limits or Limits())
+        volume = decode(choice.sub_volume.facts, choice.anatomy, limits or Limits())
     with _timed("render", timing):
         frames = render(volume)
     with _timed("answer", timing):
@@ -106,11 +104,10 @@ def read_series(  # noqa: PLR0913 - the stages' knobs, all keyword-only
 
 def load_frames(paths: Sequence[Path]) -> Frames:
     """Return what an engine would be shown of a series (for a contact sheet); raises as :func:`read_paths`."""
-    facts = describe(paths)
-    choice = choose(facts)
-    if choice.anatomy is None:
+    choice = choose(describe(paths))
+    if choice.anatomy is None or choice.sub_volume is None:
         raise UnsupportedSeries(f"the series is not read: {choice.explanation}", choice.reason)
-    return render(decode(facts, choice.anatomy, Limits()))
+    return render(decode(choice.sub_volume.facts, choice.anatomy, Limits()))
 
 
 def to_reading(

@@ -82,7 +82,7 @@ def _read(facts: SeriesFacts, choice: Choice, engine: Engine, out: Path) -> None
         if sys.stderr.isatty():
             print(f"\r{done} of {known} questions", end="\n" if done == known else "", file=sys.stderr, flush=True)
 
-    product = read_series(facts, choice, engine, started_at=_time_of(paths), control=ReadingControl(progress=progress))
+    product = read_series(choice, engine, started_at=_time_of(paths), control=ReadingControl(progress=progress))
     out.mkdir(parents=True, exist_ok=True)
     for stale in ("seg.dcm", "sr.dcm"):
         (out / stale).unlink(missing_ok=True)

@@ -537,9 +537,9 @@ def test_all_real_data_decodes_or_is_refused() -> None:
                 assert stored.shape == (facts.number_of_frames, facts.rows, facts.columns)
     assert reasons.pop(Reason.NONE) > 90
     assert reasons == {Reason.COLOUR: 1, Reason.TRUNCATED_INSTANCE: 2}
-    taken = [(series, choose(series)) for series in scan_folder(SHARED).series]
-    volumes = [decode(series, choice.anatomy) for series, choice in taken if choice.anatomy is not None]
-    assert len(volumes) == 5, "five brains, two of them noise; the knee lies beside its other echoes here"
+    taken = [choose(series) for series in scan_folder(SHARED).series]
+    volumes = [decode(one.sub_volume.facts, one.anatomy) for one in taken if one.anatomy and one.sub_volume]
+    assert len(volumes) == 6, "five brains, two of them noise, and the one whole echo of the knee"
     assert all(np.isfinite(volume.voxels).all() for volume in volumes)
 
 
