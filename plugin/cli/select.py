@@ -1,0 +1,130 @@
+"""``sgmri select``: what would be read of the series below a path, from which frames, and why the rest is left."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dicom_io.selection import Choice, Verdict, choose
+from dicom_io.series import Folder, SeriesFacts, scan_folder
+from dicom_io.spool import series_key
+from sgmri.lifecycle import Reason
+
+_HEADINGS = ("series", "instances", "frames", "anatomy", "plane", "weighting", "fat suppr.", "result")
+_FORMAT = "sgmri-select-1"
+"""Names the shape of the JSON document; another shape gets another name."""
+
+_Chosen = Sequence[tuple[SeriesFacts, Choice]]
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("select", help="show what of a folder would be read, and why the rest would not")
+    parser.add_argument("path", type=Path, help="a DICOM file or a folder, searched with its subfolders")
+    parser.add_argument("--explain", action="store_true", help="say in sentences why, and by what evidence")
+    parser.add_argument("--json", action="store_true", help="for machines: everything, explanations included")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it; 2 where no file is a DICOM instance."""
+    folder = scan_folder(arguments.path)
+    chosen = [(facts, choose(facts)) for facts in folder.series]
+    if arguments.json:
+        print(json.dumps(_document(folder, chosen), indent=2))
+    else:
+        for line in _lines(folder, chosen, explain=arguments.explain):
+            print(line)
+    return 0 if folder.series else 2
+
+
+def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [_HEADINGS]
+    sentences: list[list[str]] = [[]]
+    for facts, choice in chosen:
+        rows.append(_series_row(facts, choice))
+        sentences.append([choice.explanation, f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}."])
+        if len(choice.verdicts) > 1:
+            rows += [_sub_volume_row(verdict) for verdict in choice.verdicts]
+            sentences += [[verdict.explanation] for verdict in choice.verdicts]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    for row, said in zip(rows, sentences, strict=True):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if explain:
+            yield from (f"    {sentence}" for sentence in said)
+    for file, reason, explanation in folder.refused:
+        yield f"{file}: left ({reason})" + (f": {explanation}" if explain else "")
+    count = sum(choice.taken for _, choice in chosen)
+    yield f"{count} of {len(chosen)} series would be read; files that are no DICOM instance: {len(folder.refused)}."
+
+
+def _series_row(facts: SeriesFacts, choice: Choice) -> tuple[str, ...]:
+    seen = facts if choice.sub_volume is None else choice.sub_volume.facts
+    return (
+        series_key(facts.study_instance_uid, facts.series_instance_uid)[:8],
+        str(len(facts.instances)),
+        str(facts.frame_count),
+        str(facts.anatomy or "-"),
+        *_look(seen),
+        _result(choice.reason),
+    )
+
+
+def _sub_volume_row(verdict: Verdict) -> tuple[str, ...]:
+    facts, frames = verdict.sub_volume.facts, verdict.sub_volume.frames
+    name = f"  {verdict.sub_volume.name}"
+    return (name, str(len(facts.images)), str(len(frames)), "", *_look(facts), _result(verdict.reason))
+
+
+def _look(facts: SeriesFacts) -> tuple[str, str, str]:
+    fat = {True: "yes", False: "no", None: "-"}[facts.fat_suppressed]
+    return str(facts.plane or "-"), facts.weighting.value, fat
+
+
+def _result(reason: Reason) -> str:
+    return "taken" if reason is Reason.NONE else f"left ({reason})"
+
+
+def _document(folder: Folder, chosen: _Chosen) -> dict[str, object]:
+    return {
+        "format": _FORMAT,
+        "series": [_series(facts, choice) for facts, choice in chosen],
+        "refused": [
+            {"file": str(file), "reason": reason.value, "explanation": explanation}
+            for file, reason, explanation in folder.refused
+        ],
+    }
+
+
+def _series(facts: SeriesFacts, choice: Choice) -> dict[str, object]:
+    return {
+        "series": series_key(facts.study_instance_uid, facts.series_instance_uid),
+        "instances": len(facts.instances),
+        "frames": facts.frame_count,
+        "taken": choice.taken,
+        "reason": choice.reason.value,
+        "explanation": choice.explanation,
+        "anatomy": facts.anatomy.value if facts.anatomy else None,
+        "evidence": facts.evidence.value,
+        "question_set_id": choice.question_set_id,
+        "sub_volume": choice.sub_volume.name if choice.sub_volume else None,
+        "sub_volumes": [_sub_volume(verdict) for verdict in choice.verdicts],
+    }
+
+
+def _sub_volume(verdict: Verdict) -> dict[str, object]:
+    facts = verdict.sub_volume.facts
+    return {
+        "name": verdict.sub_volume.name,
+        "instances": len(facts.images),
+        "frames": len(verdict.sub_volume.frames),
+        "duplicates": verdict.sub_volume.duplicates,
+        "missing": verdict.missing,
+        "plane": facts.plane.value if facts.plane else None,
+        "weighting": facts.weighting.value,
+        "fat_suppressed": facts.fat_suppressed,
+        "taken": verdict.reason is Reason.NONE,
+        "reason": verdict.reason.value,
+        "explanation": verdict.explanation,
+    }

@@ -1,0 +1,113 @@
+"""The command ``sgmri select``, and that ``sgmri read`` reads what it shows."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from conformance.phantom_headers import make_item
+from conformance.phantoms import make, make_non_mr, write
+from plugin.cli.main import main
+from sgmri import readings
+
+CANARIES = ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25.")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A brain whose one Enhanced instance has every frame twice (the first echo without anything), a knee, a CT."""
+    path = tmp_path_factory.mktemp("study")
+    (ds,) = make("brain-enhanced").datasets
+    voxels = np.frombuffer(ds.PixelData, np.uint16).reshape(-1, ds.Rows, ds.Columns)
+    frames = []
+    for groups in ds.PerFrameFunctionalGroupsSequence:
+        frames += [deepcopy(groups), groups]
+        frames[-2].MREchoSequence = [make_item(EffectiveEchoTime=190.0)]
+    ds.PerFrameFunctionalGroupsSequence = frames
+    ds.NumberOfFrames = len(frames)
+    ds.PixelData = np.stack([np.full_like(voxels, 7), voxels], axis=1).tobytes()
+    (path / "brain").mkdir()
+    ds.save_as(path / "brain" / "1.dcm", enforce_file_format=True)
+    write(make("knee-oblique"), path / "knee")
+    make_non_mr().save_as(path / "ct.dcm", enforce_file_format=True)
+    (path / "notes.txt").write_text("not DICOM")
+    return path
+
+
+def _shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["select", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert not any(canary in shown.replace(arguments[0], "") for canary in CANARIES)
+    return shown
+
+
+def test_table_shows_every_series_and_sub_volume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a line for each series, each of several sub-volumes and each refused file, and names nobody."""
+    shown = _shown([str(folder)], capsys)
+    lines = shown.splitlines()
+    words = [line.split() for line in lines]
+    assert words[0][:3] == ["series", "instances", "frames"]
+    assert any(line[1:] == ["1", "44", "brain", "axial", "FLAIR", "no", "taken"] for line in words)
+    assert [line for line in lines if line.startswith("  echo 2 of 2") and "left (OTHER_SUBVOLUME)" in line]
+    assert any(line[3:] == ["knee", "coronal", "PD", "yes", "taken"] for line in words), shown
+    assert any("left (NOT_MR)" in line for line in lines)
+    assert f"{folder / 'notes.txt'}: left (MALFORMED_INSTANCE)" in lines
+    assert lines[-1] == "2 of 3 series would be read; files that are no DICOM instance: 1."
+
+
+def test_explanations_are_sentences(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --explain each line is followed by why, and by what the anatomy was taken from."""
+    shown = _shown([str(folder), "--explain"], capsys)
+    assert "Of 2 sub-volumes echo 1 of 2 is read: its echo time is the shortest." in shown
+    assert "It could be read, but echo 1 of 2 is." in shown
+    assert "Anatomy: brain, by: region." in shown
+    assert "notes.txt: left (MALFORMED_INSTANCE): expected a DICOM PS3.10 file" in shown
+
+
+def test_document_is_stable(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON document has a named format, the same keys for every series, and is the same twice."""
+    shown = _shown([str(folder), "--json"], capsys)
+    assert shown == _shown([str(folder), "--json", "--explain"], capsys)
+    document = json.loads(shown)
+    assert document["format"] == "sgmri-select-1"
+    brain = next(series for series in document["series"] if series["anatomy"] == "brain")
+    assert (brain["taken"], brain["reason"], brain["sub_volume"]) == (True, "NONE", "echo 1 of 2")
+    assert [(one["name"], one["frames"], one["taken"]) for one in brain["sub_volumes"]] == [
+        ("echo 1 of 2", 22, True),
+        ("echo 2 of 2", 22, False),
+    ]
+    assert len({tuple(series) for series in document["series"]}) == 1
+    assert [refused["reason"] for refused in document["refused"]] == ["MALFORMED_INSTANCE"]
+
+
+def test_nothing_to_select_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without a DICOM instance ends with 2 and lists why; so does a missing one."""
+    (tmp_path / "notes.txt").write_text("not DICOM")
+    assert main(["select", str(tmp_path)]) == 2
+    assert "notes.txt: left (MALFORMED_INSTANCE)" in capsys.readouterr().out
+    assert main(["select", str(tmp_path / "gone")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_results_refer_to_the_frames_that_were_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reading one echo of an Enhanced instance refers, in SR and SEG, to frames of that echo only."""
+    out = tmp_path / "out"
+    assert main(["read", str(folder / "brain"), "--out", str(out), "--engine", "classical"]) == 0
+    reading = readings.from_json((out / "reading.json").read_text(encoding="utf-8"))
+    numbers = [frame.frame_number for frame in reading.frames]
+    assert numbers == sorted(range(2, 45, 2), reverse=True), "the phantom stores its frames against the normal"
+    assert reading.tracklets
+    boxed = {numbers[finding.frame_index] for tracklet in reading.tracklets for finding in tracklet.findings}
+    for name in ("sr.dcm", "seg.dcm"):
+        referenced = {
+            int(number)
+            for element in dcmread(out / name).iterall()
+            if element.keyword == "ReferencedFrameNumber"
+            for number in ([element.value] if element.VM == 1 else element.value)
+        }
+        assert boxed <= referenced <= set(numbers), name
