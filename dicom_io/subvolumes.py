@@ -29,6 +29,8 @@ _FEW_RESENT = 0.25
 """The part of the positions that may have a frame twice by accident; more are a pattern that nothing explains."""
 _OTHER_ORIENTATION = 0.17
 """How far direction cosines of two orientations are apart (10 degrees); less is a doubt, and parts nothing."""
+_MOST_ORIENTATIONS = 16
+"""Of a series of more (radial slices) none has the frames of a volume; comparing all of them would take long."""
 _COMPONENTS = {"MAGNITUDE": "magnitude", "PHASE": "phase", "REAL": "real part", "IMAGINARY": "imaginary part"}
 
 
@@ -134,6 +136,8 @@ def _by_orientation(part: _Part) -> list[_Part]:
         if not near:
             heads.append(one)
         head_of[one] = near[0] if near else one
+        if len(heads) > _MOST_ORIENTATIONS:
+            return [part]
     apart = [
         np.linalg.norm(np.subtract(a[:3], b[:3])) + np.linalg.norm(np.subtract(a[3:], b[3:]))
         for a in heads

@@ -341,6 +341,17 @@ def _axes(quaternion: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     return row, column
 
 
+def test_radial_slices_stay_together(plain: InstanceFacts) -> None:
+    """Frames of twenty orientations, as around an axis, are not parted into twenty."""
+    turns = [np.pi * number / 20 for number in range(20)]
+    frames = [
+        replace(plain.frames[0], row_cosines=(np.cos(turn), np.sin(turn), 0.0), column_cosines=(0.0, 0.0, -1.0))
+        for turn in turns
+    ]
+    facts = _facts(plain, describe([plain.path]), frames, enhanced=False)
+    assert [len(one.frames) for one in split(facts)] == [20]
+
+
 @st.composite
 def _legal_frames(draw: st.DrawFn) -> list[FrameFacts]:
     """Frames of one or two orientations, with gaps, echoes, time points, phase images and copies, in any order."""
