@@ -1,7 +1,7 @@
 """Write the generated parts of README.md and docs/ from the program itself, or check that they are fresh.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``, where NAME is settings,
-services, cli or modules; docs/settings.md is generated as a whole.
+services, cli or modules; docs/settings.md and docs/series-matrix.md are generated as a whole.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -53,10 +54,33 @@ def _first_sentence(path: Path) -> str:
     return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
 
 
+def series_matrix() -> str:
+    """Return the table of real series that the tests compare with what the product says, as Markdown."""
+    table = ROOT / "tests" / "dicom_io" / "series_matrix.toml"
+    rows = tomllib.loads(table.read_text(encoding="utf-8"))["row"]
+    taken = sum(row["result"] == "taken" for row in rows)
+    lines = [
+        "# What real series are taken for",
+        "",
+        f"{len(rows)} kinds of real files, of seven vendors and several archives, classic and Enhanced, sound and",
+        f"damaged: {taken} are taken, {len(rows) - taken} are left. The table says what each *is*, from where it comes",
+        "and from its headers; `tests/dicom_io/test_matrix.py` holds the product against it. The files are not part of",
+        "the project.",
+        "",
+        "| series | anatomy | plane | weighting | fat suppressed | result | frames read | why |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [str(row.get(key, "-")) for key in ("what", "anatomy", "plane", "weighting", "fat", "result", "frames")]
+        lines.append(f"| {' | '.join([*cells, row['truth']])} |")
+    return "\n".join(lines) + "\n"
+
+
 SOURCES: dict[str, Callable[[], str]] = {
     "settings": lambda: sgmri("settings", "--markdown"),
     "services": lambda: sgmri("services", "--markdown"),
     "modules": modules,
+    "series-matrix": series_matrix,
     "cli": lambda: f"```text\n{sgmri('--help')}```\n",
 }
 
@@ -91,7 +115,8 @@ def main() -> int:
     check: bool = parser.parse_args().check
 
     wanted = {ROOT / name: with_blocks((ROOT / name).read_text(encoding="utf-8"), name) for name in WITH_BLOCKS}
-    wanted[ROOT / "docs" / "settings.md"] = SOURCES["settings"]()
+    for name in ("settings", "series-matrix"):
+        wanted[ROOT / "docs" / f"{name}.md"] = SOURCES[name]()
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
