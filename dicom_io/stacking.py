@@ -65,7 +65,8 @@ class Stack:
     Parameters
     ----------
     frames
-        (instance, frame) ascending along the normal.
+        (instance, frame) from inferior to superior, anterior to posterior or left to right, whatever the signs of the
+        direction cosines (:attr:`sgmri.volume.Orientation.frame_direction`).
     orientation, slice_spacing_mm
         As in :class:`sgmri.volume.Volume`.
     missing
@@ -105,7 +106,7 @@ def arrange(facts: SeriesFacts, limits: Limits | None = None) -> Stack:
         raise MalformedInstance("expected a description of every frame, found fewer or more than frames")
     orientation = _shared_orientation(facts.images, [frame for _, frame in frames])
     positions = np.array([frame.position_mm for _, frame in frames], dtype=np.float64)
-    depths_mm = positions @ orientation.normal
+    depths_mm = positions @ orientation.frame_direction
     order = np.argsort(depths_mm, kind="stable")
     spacing_mm, missing = _check_steps(depths_mm[order], limits)
     _check_line(positions[order], depths_mm[order])
