@@ -14,8 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     EnhancedMRColorImageStorage,
     EnhancedMRImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
     MRImageStorage,
@@ -31,6 +36,9 @@ MR_SOP_CLASSES = frozenset(
 """SOP classes whose instances count as MR images."""
 COLOUR_SOP_CLASSES = frozenset({EnhancedMRColorImageStorage})
 """MR SOP classes that are colour by definition."""
+_ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
+_PERHAPS_LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
+"""Transfer syntaxes that carry lossy or lossless streams (PS3.5 A.4.3, A.4.4)."""
 
 Vector = tuple[float, float, float]
 """A point in mm or a direction in patient coordinates (LPS)."""
@@ -96,6 +104,8 @@ class InstanceFacts:
         Empty where missing or no UID.
     modality, photometric_interpretation
         Empty where missing.
+    is_lossy
+        Whether the pixels have been compressed with loss at any time, or may have been (PS3.3 C.7.6.1.1.5).
     rows, columns, samples_per_pixel, number_of_frames
         0 where missing from, or unreadable in, an object that may be no image.
     frames
@@ -125,6 +135,7 @@ class InstanceFacts:
     frame_of_reference_uid: str = field(repr=False)
     modality: str
     photometric_interpretation: str
+    is_lossy: bool
     rows: int
     columns: int
     samples_per_pixel: int
@@ -204,6 +215,7 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         frame_of_reference_uid=frame_of_reference_uid if is_uid(frame_of_reference_uid) else "",
         modality=header.text("Modality"),
         photometric_interpretation=header.text("PhotometricInterpretation"),
+        is_lossy=_is_lossy(header, syntax),
         rows=header.count("Rows"),
         columns=header.count("Columns"),
         samples_per_pixel=header.count("SamplesPerPixel"),
@@ -220,6 +232,12 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         fat_suppressed=_fat_suppressed(header, modifier),
         **_evidence(header, first),
     )
+
+
+def _is_lossy(header: Header, syntax: str) -> bool:
+    said = header.text("LossyImageCompression")
+    # a header that says nothing of a syntax which can be either is taken for the worse
+    return said == "01" or syntax in _ALWAYS_LOSSY or (said != "00" and syntax in _PERHAPS_LOSSY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,6 @@ def _refused(reason: Reason, explanation: str) -> Choice:
 
 
 def _refusal_by_kind(facts: SeriesFacts) -> Choice | None:
-    inverted = any(image.photometric_interpretation == "MONOCHROME1" for image in facts.images)
     for applies, reason, explanation in (
         (not facts.images, Reason.NOT_MR, "It has no MR image."),
         (facts.is_colour, Reason.COLOUR, "It has colour images."),
@@ -103,7 +102,6 @@ def _refusal_by_kind(facts: SeriesFacts) -> Choice | None:
         (facts.is_calibration, Reason.NOT_APPLICABLE, "It is a calibration scan."),
         (facts.is_derived, Reason.DERIVED, "It has maps, projections, reformats, phase or other derived images."),
         (facts.is_mosaic, Reason.MIXED_GEOMETRY, "Its frames are mosaics of several slices."),
-        (inverted, Reason.NOT_APPLICABLE, "Its grey scale is inverted (MONOCHROME1)."),
     ):
         if applies:
             return _refused(reason, explanation)

@@ -150,6 +150,8 @@ def check_size(images: Sequence[InstanceFacts], limits: Limits) -> None:
         raise _mixed("one matrix size", "several")
     if len({image.frame_of_reference_uid for image in images}) > 1:
         raise _mixed("one frame of reference", "several")
+    if len({image.photometric_interpretation == "MONOCHROME1" for image in images}) > 1:
+        raise _mixed("one grey scale", "MONOCHROME1 beside MONOCHROME2")
 
 
 def _mixed(expected: str, found: str) -> UnsupportedSeries:

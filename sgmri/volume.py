@@ -130,6 +130,8 @@ class Volume:
         The source.
     anatomy, weighting, fat_suppressed
         What the selection took the series for; ``fat_suppressed`` None where the header does not say.
+    is_lossy
+        Whether any source image was, or may have been, compressed with loss at any time.
     """
 
     voxels: NDArray[np.float32]
@@ -142,6 +144,7 @@ class Volume:
     anatomy: Anatomy
     weighting: Weighting = Weighting.UNKNOWN
     fat_suppressed: bool | None = None
+    is_lossy: bool = False
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.voxels.dtype != np.float32:

@@ -118,7 +118,7 @@ _TEXTS = dict.fromkeys(("SeriesDescription", "ProtocolName", "StudyDescription",
         (_each(ImageType=["ORIGINAL", "PRIMARY", "MIP"]), Reason.DERIVED),
         (_one(5, ImageType=["DERIVED", "SECONDARY", "OTHER"]), Reason.DERIVED),
         (_each(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), Reason.MIXED_GEOMETRY),
-        (_each(PhotometricInterpretation="MONOCHROME1"), Reason.NOT_APPLICABLE),
+        (_one(3, PhotometricInterpretation="MONOCHROME1"), Reason.MIXED_GEOMETRY),
         (_echoes, Reason.MIXED_GEOMETRY),
         (_one(3, ImageOrientationPatient=[1, 0, 0, 0, 0.99, 0.141]), Reason.MIXED_GEOMETRY),
         (_one(3, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), Reason.MIXED_GEOMETRY),
@@ -157,13 +157,14 @@ def test_series_not_taken_has_its_reason(tmp_path: Path, edit: Edit, reason: Rea
         _each(ImageType=["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"]),
         _each(**_TEXTS, ReceiveCoilName="8HRBRAIN"),
         _each(FrameOfReferenceUID=None),
+        _each(PhotometricInterpretation="MONOCHROME1"),
         _sheared,
         lambda datasets: datasets.__delitem__(slice(7, 9)),
         lambda datasets: datasets.__delitem__(slice(4, None)),
     ],
 )
 def test_harmless_oddities_are_taken(tmp_path: Path, edit: Edit) -> None:
-    """A reformat called ORIGINAL, a lossy copy, a coil alone, a shear, two missing slices, four slices are read."""
+    """A reformat called ORIGINAL, a lossy copy, a coil alone, MONOCHROME1, a shear, missing slices, four are read."""
     datasets = _small()
     edit(datasets)
     choice = _chosen(datasets, tmp_path)
