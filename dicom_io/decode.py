@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from dicom_io.codecs import check_frames, decoded, truncated
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.native import read
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange, check_size
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -137,8 +138,13 @@ def stored_frames(facts: InstanceFacts, limits: Limits | None = None) -> NDArray
     check_size([facts], limits)
     if facts.samples_per_pixel != 1:
         raise UnsupportedSeries("expected one sample for each pixel, found several", Reason.COLOUR)
+    if facts.pixels is not None:
+        native = read(facts.path, facts.pixels)
+        if native is not None:
+            return native
     with quietly():
-        dataset, syntax = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
+        parsed = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
+        dataset, syntax = parsed.dataset, parsed.syntax
         try:
             _check_pixel_data(dataset, facts, limits)
             if dataset.file_meta.TransferSyntaxUID.is_encapsulated:

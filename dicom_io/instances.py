@@ -26,7 +26,8 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from dicom_io.headers import HEADER_BYTES, Header, is_uid, quietly, read_file
+from dicom_io.headers import HEADER_BYTES, Header, Parsed, is_uid, quietly, read_file
+from dicom_io.native import NativePixels
 from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
 
@@ -124,6 +125,8 @@ class InstanceFacts:
         Body Part Examined; meanings and ``scheme:value`` codes of Anatomic Region Sequence.
     series_texts, study_texts, coil_texts
         Free texts that may name an anatomy. Never logged.
+    pixels
+        Where uncompressed pixels lie in the file; None where they are to be decoded.
     """
 
     path: Path = field(repr=False)
@@ -155,6 +158,7 @@ class InstanceFacts:
     series_texts: tuple[str, ...] = field(repr=False)
     study_texts: tuple[str, ...] = field(repr=False)
     coil_texts: tuple[str, ...] = field(repr=False)
+    pixels: NativePixels | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_mr(self) -> bool:
@@ -180,11 +184,11 @@ def inspect(path: Path) -> InstanceFacts:
         If there is no such file.
     """
     with quietly():
-        dataset, syntax = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
-        if Header(dataset.file_meta).text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        parsed = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
+        if Header(parsed.dataset.file_meta).text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             raise UnsupportedSeries("expected an image, found a DICOMDIR; it is not needed", Reason.NOT_MR)
         try:
-            return _facts(path, Header(dataset), syntax)
+            return _facts(path, Header(parsed.dataset), parsed)
         except RecursionError:
             raise MalformedInstance("expected a parsable header, found sequences nested too deeply") from None
 
@@ -196,7 +200,7 @@ def _uid(header: Header, keyword: str) -> str:
     return uid
 
 
-def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
+def _facts(path: Path, header: Header, parsed: Parsed) -> InstanceFacts:
     shared = header.item("SharedFunctionalGroupsSequence")
     number_of_frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
     frames = _frames(header, shared, number_of_frames)
@@ -211,11 +215,11 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         sop_instance_uid=_uid(header, "SOPInstanceUID"),
         study_instance_uid=_uid(header, "StudyInstanceUID"),
         series_instance_uid=_uid(header, "SeriesInstanceUID"),
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=parsed.syntax,
         frame_of_reference_uid=frame_of_reference_uid if is_uid(frame_of_reference_uid) else "",
         modality=header.text("Modality"),
         photometric_interpretation=header.text("PhotometricInterpretation"),
-        is_lossy=_is_lossy(header, syntax),
+        is_lossy=_is_lossy(header, parsed.syntax),
         rows=header.count("Rows"),
         columns=header.count("Columns"),
         samples_per_pixel=header.count("SamplesPerPixel"),
@@ -230,6 +234,7 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         sequence_variant=header.texts("SequenceVariant"),
         scan_options=header.texts("ScanOptions"),
         fat_suppressed=_fat_suppressed(header, modifier),
+        pixels=parsed.pixels,
         **_evidence(header, first),
     )
 
