@@ -17,10 +17,7 @@ from typing import Self
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    JPEGExtended12Bit,
-)
+from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE, N_ACTION
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import time
@@ -40,8 +37,7 @@ from sgmri.errors import ConfigError, MalformedInstance
 _log = logging.getLogger(__name__)
 
 _UNCOMPRESSED = list(UNCOMPRESSED)
-# An archive need not decode what it keeps
-_TRANSFER_SYNTAXES = [*IMAGE_TRANSFER_SYNTAXES, JPEGExtended12Bit]
+_TRANSFER_SYNTAXES = list(IMAGE_TRANSFER_SYNTAXES)
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")  # not in pynetdicom's tables yet
 
 PENDING, CANCEL = 0xFF00, 0xFE00

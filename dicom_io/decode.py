@@ -10,19 +10,18 @@ PS3.3 C.7.6.3.1 (pixel description), C.11.1 (rescale); PS3.5 8 and A.4
 
 import logging
 import math
-import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+from pydicom.uid import UID
 
+from dicom_io.codecs import check_frames, decoded, truncated
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.native import read
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange, check_size
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -32,19 +31,6 @@ from sgmri.volume import Anatomy, FrameRef, Volume
 __all__ = ["Limits", "decode", "stored_frames"]
 
 _log = logging.getLogger(__name__)
-
-_PLUGINS = {
-    RLELossless: "pydicom",  # pylibjpeg-rle panics on damaged frames, with an error that no handler may catch
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-}
-"""Which decoder of pydicom's serves a transfer syntax; named, so that every machine decodes alike."""
-_SOI = b"\xff\xd8"
-"""Start of a JPEG or JPEG-LS stream."""
-_SOC_SIZ = b"\xff\x4f\xff\x51"
-"""Start of a JPEG 2000 codestream and of its size segment."""
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-"""Markers SOF0 to SOF15 (ISO 10918-1 B.1.1.3) and SOF55 (ISO 14495-1)."""
 
 
 def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -> Volume:
@@ -77,6 +63,8 @@ def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -
         stored = stored_frames(owner, limits)
         for frame_index, frame in places[owner.sop_instance_uid]:
             voxels[frame_index] = _modality_values(stored[(frame.frame_number or 1) - 1], frame)
+    if image.photometric_interpretation == "MONOCHROME1":
+        _turn_grey_scale(voxels)
     return Volume(
         voxels=voxels,
         frames=tuple(_reference(owner, frame) for owner, frame in stack.frames),
@@ -88,7 +76,18 @@ def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -
         anatomy=anatomy,
         weighting=facts.weighting,
         fat_suppressed=facts.fat_suppressed,
+        is_lossy=any(one.is_lossy for one in facts.images),
     )
+
+
+def _turn_grey_scale(voxels: NDArray[np.float32]) -> None:
+    """Make more brighter, in place, where the lowest value is meant to be white (MONOCHROME1, PS3.3 C.7.6.3.1.2).
+
+    The standard turns the display round after rescale and VOI, so that modality values are mirrored here and not
+    stored ones: with a rescale of its own for each frame, stored values would be mirrored each at another place.
+    The range of the volume stays as it is.
+    """
+    np.subtract(voxels.min() + voxels.max(), voxels, out=voxels)
 
 
 def _reference(owner: InstanceFacts, frame: FrameFacts) -> FrameRef:
@@ -101,14 +100,16 @@ def _reference(owner: InstanceFacts, frame: FrameFacts) -> FrameRef:
     )
 
 
-def _modality_values(stored: NDArray[np.integer], frame: FrameFacts) -> NDArray[np.float32]:
+def _modality_values(stored: NDArray[np.integer], frame: FrameFacts) -> NDArray[np.number[Any]]:
     slope, intercept = frame.rescale_slope, frame.rescale_intercept
+    if (slope, intercept) == (1.0, 0.0):
+        return stored  # at most 16 bits: exact in float32
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
         raise MalformedInstance("expected a finite Rescale Slope other than 0 and a finite intercept, found others")
     values = stored.astype(np.float64) * slope + intercept
     if np.abs(values).max() > np.finfo(np.float32).max:
         raise MalformedInstance("expected modality values within float32, found larger ones; the rescale is wrong")
-    return values.astype(np.float32)
+    return values
 
 
 def stored_frames(facts: InstanceFacts, limits: Limits | None = None) -> NDArray[np.integer]:
@@ -137,13 +138,18 @@ def stored_frames(facts: InstanceFacts, limits: Limits | None = None) -> NDArray
     check_size([facts], limits)
     if facts.samples_per_pixel != 1:
         raise UnsupportedSeries("expected one sample for each pixel, found several", Reason.COLOUR)
+    if facts.pixels is not None:
+        native = read(facts.path, facts.pixels)
+        if native is not None:
+            return native
     with quietly():
-        dataset, syntax = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
+        parsed = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
+        dataset, syntax = parsed.dataset, parsed.syntax
         try:
             _check_pixel_data(dataset, facts, limits)
             if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-                _check_encapsulated(dataset, facts)
-            stored = _decoded(dataset)
+                check_frames(dataset, facts)
+            stored = decoded(dataset)
             return stored.reshape(facts.number_of_frames, facts.rows, facts.columns)
         except RecursionError:
             raise MalformedInstance("expected decodable pixels, found sequences nested too deeply") from None
@@ -151,16 +157,6 @@ def stored_frames(facts: InstanceFacts, limits: Limits | None = None) -> NDArray
             raise MalformedInstance(
                 f"expected decodable pixels{_named(syntax)}, the decoder gave up with {type(error).__name__}"
             ) from None
-
-
-def _decoded(dataset: FileDataset) -> NDArray[np.integer]:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    plugin = _PLUGINS.get(syntax, "pylibjpeg") if syntax.is_encapsulated else ""
-    # unused bits are dropped and signs carried up by the decoder (PS3.5 8.1.1)
-    # pydicom annotates each option as if it were the dictionary of all options
-    options: dict[str, Any] = {"allow_excess_frames": False}
-    stored, _ = get_decoder(syntax).as_array(dataset, raw=True, decoding_plugin=plugin, **options)
-    return stored
 
 
 def _named(syntax: str) -> str:
@@ -172,7 +168,7 @@ def _check_pixel_data(dataset: FileDataset, facts: InstanceFacts, limits: Limits
     """Compare what the decoder will see with the facts, and the pixel data's length with both."""
     if "Rows" not in dataset:
         # pydicom drops the whole data set when encapsulated pixel data ends without its delimiter
-        raise _truncated("no end of it")
+        raise truncated("no end of it")
     seen = (dataset.Rows, dataset.Columns, int(dataset.get("NumberOfFrames", 1)), dataset.SamplesPerPixel)
     if seen != (facts.rows, facts.columns, facts.number_of_frames, facts.samples_per_pixel):
         raise MalformedInstance("expected the matrix that was inspected, found another; the file has changed")
@@ -183,7 +179,7 @@ def _check_pixel_data(dataset: FileDataset, facts: InstanceFacts, limits: Limits
     expected = facts.number_of_frames * facts.rows * facts.columns * allocated // 8
     native = not dataset.file_meta.TransferSyntaxUID.is_encapsulated
     if length == 0 or (native and length < expected):
-        raise _truncated("less")
+        raise truncated("less")
     if length > limits.max_instance_bytes:
         raise UnsupportedSeries(
             f"expected at most {limits.max_instance_bytes} bytes of pixel data, found more", Reason.TOO_LARGE
@@ -199,46 +195,3 @@ def _length_of_pixel_data(dataset: FileDataset, facts: InstanceFacts) -> int:
     if element.value is None and element.length:  # long, hence left on disk; its length field may lie
         return min(element.length, facts.path.stat().st_size - element.value_tell)
     return len(element.value or b"")
-
-
-def _truncated(found: str) -> MalformedInstance:
-    return MalformedInstance(
-        f"expected pixel data for every frame, found {found}; send the instance again", Reason.TRUNCATED_INSTANCE
-    )
-
-
-def _check_encapsulated(dataset: FileDataset, facts: InstanceFacts) -> None:
-    """Refuse missing frames, and frames that would decode to another size than announced (PS3.5 A.4)."""
-    offsets = None
-    if "ExtendedOffsetTable" in dataset:
-        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-    count = facts.number_of_frames
-    frames = list(generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets))[:count]
-    if len(frames) < count or not all(frames):
-        raise _truncated("fewer frames")
-    is_rle = dataset.file_meta.TransferSyntaxUID == RLELossless
-    frame_bytes = facts.rows * facts.columns * dataset.BitsAllocated // 8
-    for frame in frames:
-        if is_rle and len(frame) > 2 * frame_bytes + 64:
-            raise MalformedInstance("expected run-length coding to save space, found more than twice the pixels")
-        if not is_rle and _coded_size(frame) != (facts.rows, facts.columns):
-            raise MalformedInstance("expected coded frames of the announced rows and columns, found others")
-
-
-def _coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream announces; None for anything else."""
-    start = frame.find(_SOC_SIZ)
-    if start >= 0 and frame[:2] != _SOI:
-        width, height, left, top = struct.unpack_from(">4I", frame, start + 8)  # ISO 15444-1 A.5.1
-        return height - top, width - left
-    position = len(_SOI)
-    while frame[:2] == _SOI and position + 9 <= len(frame) and frame[position] == 0xFF:
-        marker = frame[position + 1]
-        if marker in _START_OF_FRAME:
-            rows, columns = struct.unpack_from(">2H", frame, position + 5)  # ISO 10918-1 B.2.2
-            return rows, columns
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        position += 2 + int(struct.unpack_from(">H", frame, position + 2)[0])
-    return None

@@ -16,7 +16,9 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from dataclasses import dataclass
+from functools import cache
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
 from pydicom import dcmread
@@ -25,8 +27,10 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from dicom_io.native import NativePixels, locate
 from sgmri.errors import IncompleteSeries, MalformedInstance
 from sgmri.lifecycle import Reason
 
@@ -79,7 +83,26 @@ def quietly() -> Iterator[None]:
             logger.removeFilter(drop)
 
 
-def read_file(path: Path, *, header_only: bool, max_bytes: int) -> tuple[FileDataset, str]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parsed:
+    """A PS3.10 file, parsed.
+
+    Parameters
+    ----------
+    dataset
+        Its data set; a deflated one is handed over as Explicit VR Little Endian.
+    syntax
+        Transfer Syntax UID of the file.
+    pixels
+        Where uncompressed pixels lie, if only the header was parsed and nothing about them is unusual.
+    """
+
+    dataset: FileDataset
+    syntax: str
+    pixels: NativePixels | None = None
+
+
+def read_file(path: Path, *, header_only: bool, max_bytes: int) -> Parsed:
     """Parse a PS3.10 file; call it within :func:`quietly`.
 
     Parameters
@@ -91,11 +114,6 @@ def read_file(path: Path, *, header_only: bool, max_bytes: int) -> tuple[FileDat
     max_bytes
         How large the data set may be, inflated where it is deflated (PS3.5 A.5).
 
-    Returns
-    -------
-    data set and the Transfer Syntax UID of the file
-        A deflated data set is handed over as Explicit VR Little Endian.
-
     Raises
     ------
     MalformedInstance
@@ -104,15 +122,17 @@ def read_file(path: Path, *, header_only: bool, max_bytes: int) -> tuple[FileDat
         If there is no such file.
     """
     try:
-        meta = read_file_meta_info(path)
-        syntax = str(meta.get("TransferSyntaxUID", ""))
+        # as text: pydicom can read skipped values later only from a file whose name is a text
+        with _BoundedReader(FileIO(str(path))) as stream:
+            try:
+                dataset = dcmread(stream, stop_before_pixels=header_only, defer_size=_DEFER_BYTES)
+            except _IsDeflated:
+                return _read_deflated(path, header_only, max_bytes)
+            pixels = locate(stream, dataset) if header_only else None
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
         if not is_uid(syntax):
             raise MalformedInstance("expected a Transfer Syntax UID in the file meta information, found none")
-        if syntax != DeflatedExplicitVRLittleEndian:
-            # as text: pydicom can read skipped values later only from a file that it opened by name
-            return dcmread(str(path), stop_before_pixels=header_only, defer_size=_DEFER_BYTES), syntax
-        start = 144 + int(meta["FileMetaInformationGroupLength"].value)
-        return _read_deflated(path, start, header_only, max_bytes), syntax
+        return Parsed(dataset=dataset, syntax=syntax, pixels=pixels)
     except FileNotFoundError:
         raise IncompleteSeries("expected a file of the series, found it gone; send the series again") from None
     except InvalidDicomError:
@@ -123,7 +143,25 @@ def read_file(path: Path, *, header_only: bool, max_bytes: int) -> tuple[FileDat
         raise MalformedInstance(f"expected a parsable data set, pydicom gave up with {type(error).__name__}") from None
 
 
-def _read_deflated(path: Path, start: int, header_only: bool, max_bytes: int) -> FileDataset:
+class _IsDeflated(Exception):
+    """Raised instead of inflating a data set without a bound."""
+
+
+class _BoundedReader(BufferedReader):
+    """A file that is never read to its end at once: what pydicom does only to inflate a data set."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise _IsDeflated
+        return super().read(size)
+
+
+def _read_deflated(path: Path, header_only: bool, max_bytes: int) -> Parsed:
+    meta = read_file_meta_info(path)
+    syntax = str(meta.get("TransferSyntaxUID", ""))
+    if syntax != DeflatedExplicitVRLittleEndian:
+        raise MalformedInstance("expected a data set with a bound, found one without; send it without deflation")
+    start = 144 + int(meta["FileMetaInformationGroupLength"].value)
     limit = min(max_bytes, HEADER_BYTES) if header_only else max_bytes
     with path.open("rb") as stream:
         stream.seek(start)
@@ -142,7 +180,12 @@ def _read_deflated(path: Path, start: int, header_only: bool, max_bytes: int) ->
             f"expected a deflated data set of at most {limit} bytes, found more; send it without deflation",
             Reason.TOO_LARGE,
         )
-    return dataset
+    return Parsed(dataset=dataset, syntax=syntax)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 class Header:
@@ -156,23 +199,29 @@ class Header:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._present = dataset.keys()
 
     def _value(self, keyword: str) -> object:
+        tag = _tag(keyword)
+        if tag not in self._present:  # asked first: pydicom looks long for what is missing
+            return None
         try:
-            return self._dataset.get(keyword)
+            return self._dataset[tag].value
         except LIBRARY_ERRORS:
             return None
 
     def has(self, keyword: str) -> bool:
         """Tell whether the attribute is present, readable or not."""
-        return keyword in self._dataset
+        return _tag(keyword) in self._present
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Return the non-empty values as stripped texts."""
         value = self._value(keyword)
-        values = list(value) if isinstance(value, MultiValue | list) else [value]
-        texts = (str(single).strip(" \0") for single in values if single is not None)
-        return tuple(text for text in texts if text)
+        if value is None:
+            return ()
+        values = value if isinstance(value, MultiValue | list) else (value,)
+        texts = [str(single).strip(" \0") for single in values if single is not None]
+        return tuple([text for text in texts if text])
 
     def text(self, keyword: str) -> str:
         """Return the first value, or an empty text."""
@@ -180,8 +229,13 @@ class Header:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """Return the values as finite numbers; empty if any of them is none."""
+        value = self._value(keyword)
+        if value is None:
+            return ()
+        if isinstance(value, float | int):  # as pydicom gives a single number
+            return (float(value),) if math.isfinite(value) else ()
         try:
-            numbers = tuple(float(text) for text in self.texts(keyword))
+            numbers = tuple(map(float, self.texts(keyword)))
         except ValueError:
             return ()
         return numbers if all(map(math.isfinite, numbers)) else ()

@@ -14,15 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     EnhancedMRColorImageStorage,
     EnhancedMRImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
     MRImageStorage,
 )
 
 from dicom_io import private
-from dicom_io.headers import HEADER_BYTES, Header, is_uid, quietly, read_file
+from dicom_io.headers import HEADER_BYTES, Header, Parsed, is_uid, quietly, read_file
+from dicom_io.native import NativePixels
 from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
 
@@ -32,6 +38,9 @@ MR_SOP_CLASSES = frozenset(
 """SOP classes whose instances count as MR images."""
 COLOUR_SOP_CLASSES = frozenset({EnhancedMRColorImageStorage})
 """MR SOP classes that are colour by definition."""
+_ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
+_PERHAPS_LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
+"""Transfer syntaxes that carry lossy or lossless streams (PS3.5 A.4.3, A.4.4)."""
 
 Vector = tuple[float, float, float]
 """A point in mm or a direction in patient coordinates (LPS)."""
@@ -104,6 +113,8 @@ class InstanceFacts:
         Empty where missing or no UID.
     modality, photometric_interpretation
         Empty where missing.
+    is_lossy
+        Whether the pixels have been compressed with loss at any time, or may have been (PS3.3 C.7.6.1.1.5).
     rows, columns, samples_per_pixel, number_of_frames
         0 where missing from, or unreadable in, an object that may be no image.
     frames
@@ -124,6 +135,8 @@ class InstanceFacts:
         Free texts that may name an anatomy. Never logged.
     instance_number
         None where missing.
+    pixels
+        Where uncompressed pixels lie in the file; None where they are to be decoded.
     """
 
     path: Path = field(repr=False)
@@ -135,6 +148,7 @@ class InstanceFacts:
     frame_of_reference_uid: str = field(repr=False)
     modality: str
     photometric_interpretation: str
+    is_lossy: bool
     rows: int
     columns: int
     samples_per_pixel: int
@@ -155,6 +169,7 @@ class InstanceFacts:
     study_texts: tuple[str, ...] = field(repr=False)
     coil_texts: tuple[str, ...] = field(repr=False)
     instance_number: int | None = None
+    pixels: NativePixels | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_mr(self) -> bool:
@@ -180,11 +195,11 @@ def inspect(path: Path) -> InstanceFacts:
         If there is no such file.
     """
     with quietly():
-        dataset, syntax = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
-        if Header(dataset.file_meta).text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        parsed = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
+        if Header(parsed.dataset.file_meta).text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             raise UnsupportedSeries("expected an image, found a DICOMDIR; it is not needed", Reason.NOT_MR)
         try:
-            return _facts(path, Header(dataset), syntax)
+            return _facts(path, Header(parsed.dataset), parsed)
         except RecursionError:
             raise MalformedInstance("expected a parsable header, found sequences nested too deeply") from None
 
@@ -196,7 +211,7 @@ def _uid(header: Header, keyword: str) -> str:
     return uid
 
 
-def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
+def _facts(path: Path, header: Header, parsed: Parsed) -> InstanceFacts:
     shared = header.item("SharedFunctionalGroupsSequence")
     number_of_frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
     frames = _frames(header, shared, number_of_frames)
@@ -211,10 +226,11 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         sop_instance_uid=_uid(header, "SOPInstanceUID"),
         study_instance_uid=_uid(header, "StudyInstanceUID"),
         series_instance_uid=_uid(header, "SeriesInstanceUID"),
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=parsed.syntax,
         frame_of_reference_uid=frame_of_reference_uid if is_uid(frame_of_reference_uid) else "",
         modality=header.text("Modality"),
         photometric_interpretation=header.text("PhotometricInterpretation"),
+        is_lossy=_is_lossy(header, parsed.syntax),
         rows=header.count("Rows"),
         columns=header.count("Columns"),
         samples_per_pixel=header.count("SamplesPerPixel"),
@@ -230,8 +246,15 @@ def _facts(path: Path, header: Header, syntax: str) -> InstanceFacts:
         scan_options=header.texts("ScanOptions"),
         fat_suppressed=_fat_suppressed(header, modifier),
         instance_number=header.count("InstanceNumber") or None,
+        pixels=parsed.pixels,
         **_evidence(header, first),
     )
+
+
+def _is_lossy(header: Header, syntax: str) -> bool:
+    said = header.text("LossyImageCompression")
+    # a header that says nothing of a syntax which can be either is taken for the worse
+    return said == "01" or syntax in _ALWAYS_LOSSY or (said != "00" and syntax in _PERHAPS_LOSSY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

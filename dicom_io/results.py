@@ -252,6 +252,8 @@ def _different_answers(reading: Reading, decoded: sr.DecodedReport, questions: Q
         yield from (f"report, answer to {want.question_id}: {name} differs" for name in _unequal(want, got))
     if decoded.is_complete != all(answer.unanswered is None for answer in reading.answers):
         yield "report: the Completion Flag is wrong"
+    if (answers.LOSSY_SOURCE in decoded.notes) != reading.is_lossy:
+        yield "report: the note on lossy compression of the sources is wrong"
 
 
 def _unequal(want: answers.DecodedAnswer | sr.DecodedBox, got: answers.DecodedAnswer | sr.DecodedBox) -> list[str]:

@@ -171,12 +171,10 @@ def _judge(sub_volume: SubVolume, limits: Limits | None) -> Verdict:
 
 
 def _refusal_by_kind(facts: SeriesFacts) -> tuple[Reason, str] | None:
-    inverted = any(image.photometric_interpretation == "MONOCHROME1" for image in facts.images)
     for applies, reason, explanation in (
         (facts.is_colour, Reason.COLOUR, "It has colour images."),
         (facts.is_derived, Reason.DERIVED, "It has maps, projections, reformats, phase or other derived images."),
         (facts.is_mosaic, Reason.MIXED_GEOMETRY, "Its frames are mosaics of several slices."),
-        (inverted, Reason.NOT_APPLICABLE, "Its grey scale is inverted (MONOCHROME1)."),
     ):
         if applies:
             return reason, explanation

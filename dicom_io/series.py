@@ -255,7 +255,7 @@ def _without_duplicates(instances: Sequence[InstanceFacts]) -> tuple[InstanceFac
     conflicts = 0
     for instance in instances:
         first = once.setdefault(instance.sop_instance_uid, instance)
-        conflicts += replace(instance, path=first.path) != first
+        conflicts += first is not instance and replace(instance, path=first.path) != first
     if conflicts:
         _log.warning("%d instances share a SOP Instance UID with a different one; the first of each is kept", conflicts)
     return tuple(once.values())

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -82,9 +86,13 @@ IMAGE_TRANSFER_SYNTAXES = (
     JPEGLSNearLossless,
     JPEG2000Lossless,
     JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    HTJ2K,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
 )
-"""What the decoder can decode. JPEG Extended (12 bit) is not offered: no decoder at hand reads it right."""
+"""What the decoder can decode with what is always installed (:mod:`dicom_io.codecs`); the lossy ones stand last."""
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"

@@ -67,7 +67,8 @@ class Stack:
     Parameters
     ----------
     frames
-        (instance, frame) ascending along the normal.
+        (instance, frame) from inferior to superior, anterior to posterior or left to right, whatever the signs of the
+        direction cosines (:attr:`sgmri.volume.Orientation.frame_direction`).
     orientation, slice_spacing_mm
         As in :class:`sgmri.volume.Volume`.
     missing
@@ -107,7 +108,7 @@ def arrange(facts: SeriesFacts, limits: Limits | None = None) -> Stack:
         raise MalformedInstance("expected a description of every frame, found fewer or more than frames")
     orientation = _shared_orientation(facts.images, [frame for _, frame in frames])
     positions = np.array([frame.position_mm for _, frame in frames], dtype=np.float64)
-    depths_mm = positions @ orientation.normal
+    depths_mm = positions @ orientation.frame_direction
     order = np.argsort(depths_mm, kind="stable")
     spacing_mm, missing = _check_steps(depths_mm[order], limits)
     _check_line(positions[order], depths_mm[order])
@@ -151,6 +152,8 @@ def check_size(images: Sequence[InstanceFacts], limits: Limits) -> None:
         raise _mixed("one matrix size", "several")
     if len({image.frame_of_reference_uid for image in images}) > 1:
         raise _mixed("one frame of reference", "several")
+    if len({image.photometric_interpretation == "MONOCHROME1" for image in images}) > 1:
+        raise _mixed("one grey scale", "MONOCHROME1 beside MONOCHROME2")
 
 
 def _mixed(expected: str, found: str) -> UnsupportedSeries:

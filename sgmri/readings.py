@@ -60,6 +60,8 @@ class Reading:
         One for each question that was asked, in order.
     tracklets
         Every tracklet that an answer rests on, once.
+    is_lossy
+        Whether a source image was, or may have been, compressed with loss: detail may be lost or made up.
     """
 
     study_instance_uid: str
@@ -73,6 +75,7 @@ class Reading:
     columns: int
     answers: tuple[Answer, ...]
     tracklets: tuple[Tracklet, ...] = ()
+    is_lossy: bool = False
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -138,6 +141,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "started_at": reading.started_at.isoformat(),
         "rows": reading.rows,
         "columns": reading.columns,
+        "is_lossy": reading.is_lossy,
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -196,6 +200,7 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         columns=data["columns"],
         answers=tuple(_answer(item, by_id) for item in data["answers"]),
         tracklets=tracklets,
+        is_lossy=data.get("is_lossy", False),  # sealed golden cases were written before it was noted
     )
 
 

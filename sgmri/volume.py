@@ -84,8 +84,29 @@ class Orientation:
     @property
     def plane(self) -> Plane:
         """The anatomical plane nearest to the frames."""
-        axis = int(np.argmax(np.abs(self.normal)))
-        return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
+        return _PLANES[self._axis]
+
+    @property
+    def frame_direction(self) -> NDArray[np.float64]:
+        """Unit vector (LPS) from frame to frame of a volume: to the head, to the back, or to the right.
+
+        It is the normal or its opposite, whichever points that way along the patient's axis nearest to it, so that
+        frames follow each other alike whatever signs the scanner chose for its cosines.
+        """
+        sign = _FRAME_SIGNS[self._axis] * np.sign(self.normal[self._axis])
+        direction: NDArray[np.float64] = self.normal * sign
+        return direction
+
+    @property
+    def _axis(self) -> int:
+        return int(np.argmax(np.abs(self.normal)))
+
+
+_PLANES = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
+"""The plane across each axis of the patient (x, y, z)."""
+_FRAME_SIGNS = (-1.0, 1.0, 1.0)
+"""Left to right, anterior to posterior, inferior to superior: x grows to the left, y to the back, z to the head (PS3.3
+C.7.6.2.1.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,19 +116,22 @@ class Volume:
     Parameters
     ----------
     voxels
-        float32 (frames, rows, columns), modality values, sorted along the normal.
+        float32 (frames, rows, columns), modality values, more is brighter; sorted along
+        :attr:`Orientation.frame_direction`.
     frames
         One reference a frame, in the same order.
     orientation
         Directions and pixel size of every frame.
     slice_spacing_mm
-        Distance between the centres of neighbouring frames along the normal (median), in mm.
+        Distance between the centres of neighbouring frames across them (median), in mm, above 0.
     frame_of_reference_uid
         Empty where the source has none (then no segmentation can be written).
     study_instance_uid, series_instance_uid
         The source.
     anatomy, weighting, fat_suppressed
         What the selection took the series for; ``fat_suppressed`` None where the header does not say.
+    is_lossy
+        Whether any source image was, or may have been, compressed with loss at any time.
     """
 
     voxels: NDArray[np.float32]
@@ -120,6 +144,7 @@ class Volume:
     anatomy: Anatomy
     weighting: Weighting = Weighting.UNKNOWN
     fat_suppressed: bool | None = None
+    is_lossy: bool = False
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.voxels.dtype != np.float32:
@@ -153,13 +178,13 @@ class Volume:
         -------
         float64 (4, 4)
             ``[column, row, 0, 1] -> [x, y, z, 1]`` in mm, LPS (PS3.3 equation C.7.6.2.1-1); the third column is
-            the normal times the slice spacing.
+            the frame direction times the slice spacing.
         """
         row_mm, column_mm = self.orientation.pixel_spacing_mm
         affine = np.eye(4)
         affine[:3, 0] = np.asarray(self.orientation.row_cosines) * column_mm
         affine[:3, 1] = np.asarray(self.orientation.column_cosines) * row_mm
-        affine[:3, 2] = self.orientation.normal * self.slice_spacing_mm
+        affine[:3, 2] = self.orientation.frame_direction * self.slice_spacing_mm
         affine[:3, 3] = self.frames[frame_index].position_mm
         return affine
 

@@ -139,6 +139,7 @@ def to_reading(
         columns=volume.columns,
         answers=refuse_wrong_sides(placed),
         tracklets=tuple(tracklets.values()),
+        is_lossy=volume.is_lossy,
     )
 
 

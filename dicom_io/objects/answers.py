@@ -40,6 +40,10 @@ from sgmri.volume import Anatomy
 
 _NOT_ASSESSED: Final = "Not assessed: "
 _NO_SEGMENTATION: Final = "No segmentation: "
+LOSSY_SOURCE: Final = (
+    "Read from images that were compressed with loss, or may have been: fine detail may be missing or made up."
+)
+"""Note on a report whose sources have lossy compression (PS3.3 C.7.6.1.1.5)."""
 _NOT_STATED: Final = "Not stated."
 _UNANSWERED: Final = MappingProxyType({f"{_NOT_ASSESSED}{reason.value}": reason for reason in Unanswered})
 _PRESENCE_OF: Final = MappingProxyType({concept: presence for presence, concept in codes.PRESENCE.items()})
@@ -141,6 +145,8 @@ def encode_answers(
             tree.CONTAINS,
         ),
     ]
+    if reading.is_lossy:
+        items.append(tree.text(codes.COMMENT, LOSSY_SOURCE, tree.CONTAINS))
     if segmentation is None and clean_text(no_segmentation_reason):
         items.append(tree.text(codes.COMMENT, f"{_NO_SEGMENTATION}{no_segmentation_reason}", tree.CONTAINS))
     items.append(tree.code(codes.PROCESSING_SUMMARY, _processing_summary(reading), tree.CONTAINS))
@@ -278,7 +284,7 @@ def decode_labels(evaluations: Dataset) -> Mapping[str, str]:
 
 
 def decode_notes(evaluations: Dataset) -> tuple[str, ...]:
-    """Read back the notes on the whole report: research use, engine, why there is no segmentation."""
+    """Read back the notes on the whole report: research use, engine, lossy sources, why there is no segmentation."""
     return tuple(tree.text_of(item) for item in tree.children(evaluations, codes.COMMENT, tree.CONTAINS))
 
 

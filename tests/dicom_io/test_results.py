@@ -95,6 +95,16 @@ def test_source_that_forbids_a_segmentation_still_gets_a_report(make_case: MakeC
     assert notes[2].startswith("No segmentation: a segmentation needs a Frame of Reference UID")
 
 
+def test_lossy_sources_are_stated_in_the_report(make_case: MakeCase, tmp_path: Path) -> None:
+    """A reading of images with lossy compression says so in the report, and a report that does not is noticed."""
+    plain, _ = make_case("brain")
+    paths = _files("brain", tmp_path)
+    reading = replace(plain, is_lossy=True)
+    write_results(reading, paths, tmp_path)
+    assert "compressed with loss" in decode_report(pydicom.dcmread(tmp_path / "sr.dcm")).notes[2]
+    assert any("lossy" in one for one in differences_in_files(plain, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+
+
 def test_files_of_other_instances_are_passed_over(make_case: MakeCase, tmp_path: Path) -> None:
     """Foreign instances and files that are no DICOM among the paths do not matter; a missing instance does."""
     reading, _ = make_case("knee")

@@ -112,7 +112,7 @@ _TEXTS = dict.fromkeys(("SeriesDescription", "ProtocolName", "StudyDescription",
         (_each(ImageType=["ORIGINAL", "PRIMARY", "MIP"]), Reason.DERIVED),
         (_one(5, ImageType=["DERIVED", "SECONDARY", "OTHER"]), Reason.DERIVED),
         (_each(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), Reason.MIXED_GEOMETRY),
-        (_each(PhotometricInterpretation="MONOCHROME1"), Reason.NOT_APPLICABLE),
+        (_one(3, PhotometricInterpretation="MONOCHROME1"), Reason.MIXED_GEOMETRY),
         (_one(3, ImageOrientationPatient=[1, 0, 0, 0, 0.99, 0.141]), Reason.MIXED_GEOMETRY),
         (_one(3, PixelSpacing=[0.8, 0.8]), Reason.MIXED_GEOMETRY),
         (_one(3, Rows=8, Columns=2), Reason.MIXED_GEOMETRY),
@@ -149,6 +149,7 @@ def test_series_not_taken_has_its_reason(tmp_path: Path, edit: Edit, reason: Rea
         _each(ImageType=["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"]),
         _each(**_TEXTS, ReceiveCoilName="8HRBRAIN"),
         _each(FrameOfReferenceUID=None),
+        _each(PhotometricInterpretation="MONOCHROME1"),
         _sheared,
         _one(3, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
         lambda datasets: datasets.__delitem__(slice(7, 9)),
@@ -156,7 +157,7 @@ def test_series_not_taken_has_its_reason(tmp_path: Path, edit: Edit, reason: Rea
     ],
 )
 def test_harmless_oddities_are_taken(tmp_path: Path, edit: Edit) -> None:
-    """ORIGINAL reformats, lossy copies, a coil alone, a shear, a stray frame, missing slices, four slices are read."""
+    """ORIGINAL reformats, lossy copies, a coil alone, MONOCHROME1, a shear, a stray frame, missing slices are read."""
     datasets = _small()
     edit(datasets)
     choice = _chosen(datasets, tmp_path)

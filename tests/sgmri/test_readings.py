@@ -84,6 +84,7 @@ def readings(draw: st.DrawFn) -> Reading:
         columns=COLUMNS,
         answers=tuple(draw(answers(question.question_id, question.kind, known)) for question in questions),
         tracklets=known,
+        is_lossy=draw(st.booleans()),
     )
 
 
@@ -121,6 +122,13 @@ def reading() -> Reading:
 def test_a_reading_survives_json(reading: Reading) -> None:
     """Read back, a reading equals what was written, to the last bit of every coordinate."""
     assert from_json(to_json(reading)) == reading
+
+
+def test_a_reading_from_before_loss_was_noted_is_read(reading: Reading) -> None:
+    """The golden cases of sealed bundles do not say whether their sources were lossy: they were not."""
+    written = json.loads(to_json(reading))
+    del written["is_lossy"]
+    assert from_json(json.dumps(written)) == reading
 
 
 @given(readings())

@@ -150,3 +150,14 @@ def test_the_middle_has_no_side(tmp_path: Path) -> None:
         paths, OneBoxEngine(boxes={8: box}, label="Nonspecific lesion"), started_at=datetime(2026, 1, 2, tzinfo=UTC)
     ).reading
     assert reading.tracklets[0].laterality is None
+
+
+def test_loss_is_carried_from_the_source_to_the_reading(tmp_path: Path) -> None:
+    """Lossy Image Compression (0028,2110) of one source image reaches the reading."""
+    phantom = make("brain")
+    box = Box(x0=120, y0=120, x1=130, y1=130)
+    for said, expected in (("00", False), ("01", True)):
+        phantom.datasets[4].LossyImageCompression = said
+        engine = OneBoxEngine(boxes={8: box}, label="Nonspecific lesion")
+        paths = write(phantom, tmp_path)
+        assert read_paths(paths, engine, started_at=datetime(2026, 1, 2, tzinfo=UTC)).reading.is_lossy is expected

@@ -1,0 +1,137 @@
+"""Uncompressed pixel data read straight from its place in the file, where all of its description is regular.
+
+The header says where the pixels lie when it is parsed for its facts; parsing it again for the pixels would cost more
+than all of the pixels. Anything unusual (byte order, depth, length, VR) is left to pydicom and to its reasoned errors.
+
+References
+----------
+PS3.5 8.1.1 (pixel cells), 8.2 and A.1, A.2 (native encoding)
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+_MAX_HEADER_BYTES = 1 << 20
+_PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
+_NUMBER_OF_FRAMES = Tag("NumberOfFrames")
+_DESCRIPTION = [
+    *map(Tag, ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"))
+]
+_ENCODINGS = {ExplicitVRLittleEndian: (False, True), ImplicitVRLittleEndian: (True, True)}
+"""(implicit VR, little endian) of the transfer syntaxes whose pixels can be taken as they lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativePixels:
+    """Where the pixels of one instance lie, and what they are.
+
+    Parameters
+    ----------
+    offset
+        Bytes from the start of the file to the first pixel.
+    shape
+        (frames, rows, columns).
+    bits_allocated, bits_stored, is_signed
+        PS3.3 C.7.6.3; the stored bits lie at the low end.
+    header_crc32
+        Of all bytes before the pixels: another header, another description.
+    """
+
+    offset: int
+    shape: tuple[int, int, int]
+    bits_allocated: int
+    bits_stored: int
+    is_signed: bool
+    header_crc32: int
+
+
+def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
+    """Return where the pixels lie; None where anything about them is unusual.
+
+    Parameters
+    ----------
+    stream
+        The file, at the element where parsing stopped before the pixels.
+    dataset
+        What was parsed.
+    """
+    encoding = _ENCODINGS.get(dataset.file_meta.TransferSyntaxUID)
+    start = stream.tell()
+    head = stream.read(12)
+    if encoding is None or encoding != dataset.original_encoding or start > _MAX_HEADER_BYTES or len(head) < 12:
+        return None
+    header_bytes = 8 if encoding[0] else 12
+    if head[:4] != _PIXEL_DATA or (not encoding[0] and head[4:6] not in (b"OW", b"OB")):
+        return None
+    (length,) = struct.unpack_from("<L", head, header_bytes - 4)
+    numbers = _description(dataset)
+    frames = dataset[_NUMBER_OF_FRAMES].value if _NUMBER_OF_FRAMES in dataset else 1
+    if len(numbers) < len(_DESCRIPTION) or not isinstance(frames, int):
+        return None
+    rows, columns, samples, allocated, stored, high, representation = numbers
+    expected = frames * rows * columns * allocated // 8
+    is_regular = allocated in (8, 16) and 1 <= stored <= allocated and high == stored - 1 and representation in (0, 1)
+    if not is_regular or samples != 1 or expected <= 0 or length not in (expected, expected + expected % 2):
+        return None
+    offset = start + header_bytes
+    stream.seek(0)
+    return NativePixels(
+        offset=offset,
+        shape=(int(frames), rows, columns),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        is_signed=representation == 1,
+        header_crc32=zlib.crc32(stream.read(offset)),
+    )
+
+
+def _description(dataset: FileDataset) -> list[int]:
+    """Return the values of the description as they lie in the file, up to the first that is missing or no US."""
+    numbers = []
+    for tag in _DESCRIPTION:
+        # pydicom annotates only what comes back for elements that were accessed before; converting them is slow
+        element: object = dataset.get_item(tag) if tag in dataset else None
+        if not isinstance(element, RawDataElement) or element.VR not in (None, "US"):
+            break
+        if element.value is None or len(element.value) != 2:
+            break
+        numbers.append(int.from_bytes(element.value, "little"))
+    return numbers
+
+
+def read(path: Path, pixels: NativePixels) -> NDArray[np.integer] | None:
+    """Read the stored values, unused bits dropped and signs carried up.
+
+    Returns
+    -------
+    signed or unsigned integers (frames, rows, columns)
+        None if the file is gone, has another header than before or ends early: pydicom shall say which.
+    """
+    frames, rows, columns = pixels.shape
+    count = frames * rows * columns
+    try:
+        with path.open("rb", buffering=0) as stream:
+            content = stream.read(pixels.offset + count * pixels.bits_allocated // 8)
+    except OSError:
+        return None
+    is_short = len(content) < pixels.offset + count * pixels.bits_allocated // 8
+    if is_short or zlib.crc32(memoryview(content)[: pixels.offset]) != pixels.header_crc32:
+        return None
+    dtype = np.dtype(f"<{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}")
+    values: NDArray[np.integer] = np.frombuffer(content, dtype, count, pixels.offset)
+    unused = pixels.bits_allocated - pixels.bits_stored
+    if unused and pixels.is_signed:
+        values = values << unused >> unused
+    elif unused:
+        values = values & ((1 << pixels.bits_stored) - 1)
+    return values.reshape(pixels.shape)
