@@ -13,7 +13,7 @@ from conformance.phantoms import make, make_non_mr, write
 from plugin.cli.main import main
 from sgmri import readings
 
-CANARIES = ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25.")
+CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
 
 
 @pytest.fixture(scope="module")
