@@ -4,6 +4,7 @@ Rules choose among what could be read. They make no volume of what is none: colo
 test objects are left before any rule is asked, and what a question set is not made for is left after it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,21 +62,25 @@ class Ruling:
     not_matching: tuple[str, ...] = ()
 
 
+Ruler = Callable[[Candidate], Ruling]
+"""Says what is to become of the candidates of one series."""
+
+
 class Rules(Protocol):
     """Who says which question set a volume is asked."""
 
-    def rule(self, candidate: Candidate) -> Ruling:
-        """Return what is to become of a candidate."""
+    def for_series(self, series: SeriesFacts) -> Ruler:
+        """Return who rules on the candidates of a series."""
         ...
 
 
 class BuiltIn:
     """The rule that is asked where no rule of the site matches: a brain is asked the brain set, a knee the knee set."""
 
-    def rule(self, candidate: Candidate) -> Ruling:
-        """Return the standard set of the anatomy that the headers name."""
-        anatomy = candidate.series.anatomy
-        return Ruling(question_set_id=None if anatomy is None else STANDARD[anatomy].set_id)
+    def for_series(self, series: SeriesFacts) -> Ruler:
+        """Return the ruler that gives the standard set of the anatomy that the headers name."""
+        set_id = None if series.anatomy is None else STANDARD[series.anatomy].set_id
+        return lambda candidate: Ruling(question_set_id=set_id)
 
 
 BUILT_IN: Rules = BuiltIn()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from dicom_io.anatomy import Evidence
 from dicom_io.quality_assurance import is_animal, is_test_object
-from dicom_io.rulings import BUILT_IN, Candidate, Rules, Ruling, misfits
+from dicom_io.rulings import BUILT_IN, Candidate, Ruler, Rules, Ruling, misfits
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange
 from dicom_io.subvolumes import SubVolume, split
@@ -136,7 +136,8 @@ def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUIL
             reason=Reason.NOT_APPLICABLE,
             explanation="It is an echo-planar time series (functional or perfusion), not images to be read.",
         )
-    judged = [_judge(facts, sub_volume, limits, rules) for sub_volume in sub_volumes]
+    ruler = rules.for_series(facts)
+    judged = [_judge(facts, sub_volume, limits, ruler) for sub_volume in sub_volumes]
     readable = [verdict for verdict in judged if verdict.reason is Reason.NONE]
     return _taken(judged, readable) if readable else _left(judged)
 
@@ -161,7 +162,7 @@ def _is_echo_planar_time_series(facts: SeriesFacts) -> bool:
     return all("EP" in image.scanning_sequence for image in facts.images) and not is_diffusion and len(times) > 1
 
 
-def _judge(series: SeriesFacts, sub_volume: SubVolume, limits: Limits | None, rules: Rules) -> Verdict:
+def _judge(series: SeriesFacts, sub_volume: SubVolume, limits: Limits | None, ruler: Ruler) -> Verdict:
     """Say whether a sub-volume could be read, and what it would be asked."""
     facts = sub_volume.facts
     refusal = _refusal_by_kind(facts)
@@ -173,7 +174,7 @@ def _judge(series: SeriesFacts, sub_volume: SubVolume, limits: Limits | None, ru
         text = f"The frames make no volume: {error}."
         return Verdict(sub_volume=sub_volume, reason=error.reason, explanation=text)
     candidate = Candidate(series=series, facts=facts, stack=stack)
-    ruling = rules.rule(candidate)
+    ruling = ruler(candidate)
     reason, text = _judge_ruling(candidate, ruling)
     return Verdict(sub_volume=sub_volume, reason=reason, explanation=text, missing=stack.missing, ruling=ruling)
 
