@@ -22,6 +22,7 @@ from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
@@ -55,6 +56,8 @@ HEADER_BYTES = 1 << 26
 """How much of a deflated data set is inflated in search of its header."""
 _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
+_PRIVATE_BYTES = 1 << 12
+"""What is looked at of a private value of unknown representation; texts and numbers are shorter, blobs longer."""
 _UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
 _NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
 
@@ -255,13 +258,30 @@ class Header:
             The group, and the element within the block.
         """
         try:
-            value: object = self._dataset.private_block(group, creator)[element].value
-            first = next(iter(value), None) if isinstance(value, MultiValue | list) else value
-            # bytes where the transfer syntax is implicit and the element is not in pydicom's private dictionary
-            number = float(first.decode("ascii") if isinstance(first, bytes) else str(first))
-        except LIBRARY_ERRORS:
+            number = float(next(iter(self.private_texts(creator, group, element)), ""))
+        except ValueError:
             return None
         return number if math.isfinite(number) else None
+
+    def private_texts(self, creator: str, group: int, element: int) -> tuple[str, ...]:
+        """Return the values of a private element as stripped texts; empty where it is missing or binary.
+
+        Parameters
+        ----------
+        creator
+            Who reserved the block (PS3.5 7.8.1).
+        group, element
+            The group, and the element within the block.
+        """
+        try:
+            value: object = self._dataset.private_block(group, creator)[element].value
+            # bytes where the transfer syntax is implicit and the element is not in pydicom's private dictionary
+            value = value[:_PRIVATE_BYTES].decode("ascii").split("\\") if isinstance(value, bytes) else value
+        except LIBRARY_ERRORS:
+            return ()
+        values = list(value) if isinstance(value, MultiValue | list) else [value]
+        texts = (str(single).strip(" \0") for single in values if isinstance(single, str | int | float))
+        return tuple(text for text in texts if text)
 
     def count(self, keyword: str) -> int:
         """Return the value as a positive integer, or 0."""
@@ -272,6 +292,11 @@ class Header:
         """Return the items of a sequence."""
         value = self._value(keyword)
         return [Header(item) for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+
+    def nested(self) -> list["Header"]:
+        """Return the items of all sequences, one level down."""
+        keywords = [keyword_for_tag(tag) for tag in tuple(self._dataset.keys())]
+        return [item for keyword in keywords if keyword.endswith("Sequence") for item in self.items(keyword)]
 
     def item(self, keyword: str) -> "Header":
         """Return the first item of a sequence; one without attributes where there is none."""

@@ -137,6 +137,10 @@ class InstanceFacts:
         None where missing.
     pixels
         Where uncompressed pixels lie in the file; None where they are to be decoded.
+    species_texts
+        Patient Species Description, and the codes and meanings of Patient Species Code Sequence.
+    is_quality_control
+        Whether Quality Control Image (0028,0300) says that it shows a test object, beside a patient or alone.
     """
 
     path: Path = field(repr=False)
@@ -170,6 +174,8 @@ class InstanceFacts:
     coil_texts: tuple[str, ...] = field(repr=False)
     instance_number: int | None = None
     pixels: NativePixels | None = field(default=None, repr=False, compare=False)
+    species_texts: tuple[str, ...] = field(default=(), repr=False)
+    is_quality_control: bool = False
 
     @property
     def is_mr(self) -> bool:
@@ -247,6 +253,7 @@ def _facts(path: Path, header: Header, parsed: Parsed) -> InstanceFacts:
         fat_suppressed=_fat_suppressed(header, modifier),
         instance_number=header.count("InstanceNumber") or None,
         pixels=parsed.pixels,
+        is_quality_control=header.text("QualityControlImage") in ("YES", "BOTH"),
         **_evidence(header, first),
     )
 
@@ -361,10 +368,17 @@ def _evidence(header: Header, first: _Groups) -> dict[str, tuple[str, ...]]:
     codes = [f"{region.text('CodingSchemeDesignator')}:{region.text('CodeValue')}" for region in regions]
     series = ("SeriesDescription", "ProtocolName")
     study = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+    species = [
+        text
+        for item in header.items("PatientSpeciesCodeSequence")
+        for text in (item.text("CodeValue"), item.text("CodeMeaning"))
+        if text
+    ]
     return {
         "region_texts": (*header.texts("BodyPartExamined"), *meanings),
         "region_codes": tuple(codes),
         "series_texts": tuple(text for keyword in series for text in header.texts(keyword)),
         "study_texts": tuple(text for keyword in study for text in header.texts(keyword)),
         "coil_texts": tuple(coils),
+        "species_texts": (*header.texts("PatientSpeciesDescription"), *species),
     }

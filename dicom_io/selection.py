@@ -2,7 +2,8 @@
 
 Only what the headers prove is taken; everything in doubt is left to the PACS untouched, with a coded reason and a
 sentence for people. The sentence holds no header value, so that it may be logged and shown. Of each series at most one
-sub-volume is read.
+sub-volume is read. What is asked, in this order: is it a series to be read at all; does a sub-volume stack into a
+volume; which question set does a rule give it; is the set made for it; which of several is preferred.
 
 References
 ----------
@@ -11,13 +12,15 @@ PS3.3 C.7.6.1.1.2 (Image Type), C.8.3.1.1.1, C.8.13.1
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_io.anatomy import Evidence
+from dicom_io.quality_assurance import is_animal, is_test_object
+from dicom_io.rulings import BUILT_IN, Candidate, Ruler, Rules, Ruling, misfits
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange
 from dicom_io.subvolumes import SubVolume, split
-from sgmri.catalogue import STANDARD
+from sgmri.catalogue import by_id
 from sgmri.errors import SeriesError
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, Plane, Weighting
@@ -37,12 +40,15 @@ class Verdict:
         English sentences without header values.
     missing
         How many slices seem to be missing; 0 where it makes no volume.
+    ruling
+        What the rules said of it; None where it never came to that.
     """
 
     sub_volume: SubVolume
     reason: Reason
     explanation: str
     missing: int = 0
+    ruling: Ruling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,7 @@ _PLANES = {
     Anatomy.KNEE: (Plane.CORONAL, Plane.SAGITTAL, Plane.AXIAL),
 }
 _PREFERRED_FOR = (
+    "its rule comes first",
     "its weighting is preferred for this anatomy",
     "its b-value is the lowest",
     "it has the most frames",
@@ -100,7 +107,7 @@ _PREFERRED_FOR = (
 """Why one of several sub-volumes is read, in the order of :func:`_preference`."""
 
 
-def choose(facts: SeriesFacts, limits: Limits | None = None) -> Choice:
+def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUILT_IN) -> Choice:
     """Decide whether a series is read, from which frames, and as what.
 
     Parameters
@@ -109,13 +116,15 @@ def choose(facts: SeriesFacts, limits: Limits | None = None) -> Choice:
         The series, from :func:`dicom_io.series.describe`.
     limits
         How large a sub-volume may be.
+    rules
+        Who says which question set a volume is asked.
 
     Returns
     -------
     Choice
-        A brain or knee series of MR magnitude images is taken, in any plane and weighting, where at least one of its
-        sub-volumes stacks into one volume. Of several the first is read by weighting, b-value, number of frames, plane,
-        echo time and time; everything else carries its reason.
+        A series of MR magnitude images is taken where at least one of its sub-volumes stacks into one volume, a rule
+        gives it a question set, and the set is made for it. Of several the first is read by rule, weighting, b-value,
+        number of frames, plane, echo time and time; everything else carries its reason.
     """
     refusal = _refusal_of_series(facts)
     if refusal is not None:
@@ -127,9 +136,10 @@ def choose(facts: SeriesFacts, limits: Limits | None = None) -> Choice:
             reason=Reason.NOT_APPLICABLE,
             explanation="It is an echo-planar time series (functional or perfusion), not images to be read.",
         )
-    judged = [_judge(sub_volume, limits) for sub_volume in sub_volumes]
+    ruler = rules.for_series(facts)
+    judged = [_judge(facts, sub_volume, limits, ruler) for sub_volume in sub_volumes]
     readable = [verdict for verdict in judged if verdict.reason is Reason.NONE]
-    return _taken(facts, judged, readable) if readable else _left(judged)
+    return _taken(judged, readable) if readable else _left(judged)
 
 
 def _refusal_of_series(facts: SeriesFacts) -> tuple[Reason, str] | None:
@@ -137,6 +147,8 @@ def _refusal_of_series(facts: SeriesFacts) -> tuple[Reason, str] | None:
         (not facts.images, Reason.NOT_MR, "It has no MR image."),
         (facts.is_localiser, Reason.LOCALISER, "It is a localiser."),
         (facts.is_calibration, Reason.NOT_APPLICABLE, "It is a calibration scan or field map."),
+        (is_test_object(facts), Reason.TEST_OBJECT, "Its headers name a test object of quality assurance."),
+        (is_animal(facts), Reason.NOT_APPLICABLE, "Its headers name a species other than the human one."),
     ):
         if applies:
             return reason, explanation
@@ -150,8 +162,8 @@ def _is_echo_planar_time_series(facts: SeriesFacts) -> bool:
     return all("EP" in image.scanning_sequence for image in facts.images) and not is_diffusion and len(times) > 1
 
 
-def _judge(sub_volume: SubVolume, limits: Limits | None) -> Verdict:
-    """Say whether a sub-volume could be read."""
+def _judge(series: SeriesFacts, sub_volume: SubVolume, limits: Limits | None, ruler: Ruler) -> Verdict:
+    """Say whether a sub-volume could be read, and what it would be asked."""
     facts = sub_volume.facts
     refusal = _refusal_by_kind(facts)
     if refusal is not None:
@@ -161,13 +173,23 @@ def _judge(sub_volume: SubVolume, limits: Limits | None) -> Verdict:
     except SeriesError as error:
         text = f"The frames make no volume: {error}."
         return Verdict(sub_volume=sub_volume, reason=error.reason, explanation=text)
-    if facts.anatomy is None:
-        reason, text = _NO_ANATOMY.get(
-            facts.evidence, (Reason.ANATOMY_UNKNOWN, "Nothing in its headers names brain or knee.")
-        )
-    else:
-        reason, text = Reason.NONE, "It could be read."
-    return Verdict(sub_volume=sub_volume, reason=reason, explanation=text, missing=stack.missing)
+    candidate = Candidate(series=series, facts=facts, stack=stack)
+    ruling = ruler(candidate)
+    reason, text = _judge_ruling(candidate, ruling)
+    return Verdict(sub_volume=sub_volume, reason=reason, explanation=text, missing=stack.missing, ruling=ruling)
+
+
+def _judge_ruling(candidate: Candidate, ruling: Ruling) -> tuple[Reason, str]:
+    if ruling.question_set_id is None:
+        if ruling.rule:
+            return Reason.RULE, f"The rule {ruling.rule!r} leaves it."
+        unnamed = (Reason.ANATOMY_UNKNOWN, "Nothing in its headers names brain or knee.")
+        return _NO_ANATOMY.get(candidate.series.evidence, unnamed)
+    outside = misfits(candidate, ruling.question_set_id)
+    if outside:
+        said = "; ".join(outside)
+        return Reason.NOT_APPLICABLE, f"The question set {ruling.question_set_id} is not made for it: {said}."
+    return Reason.NONE, "It could be read."
 
 
 def _refusal_by_kind(facts: SeriesFacts) -> tuple[Reason, str] | None:
@@ -193,21 +215,21 @@ def _left(judged: Sequence[Verdict]) -> Choice:
     return Choice(taken=False, reason=largest.reason, explanation=explanation, verdicts=tuple(judged))
 
 
-def _taken(facts: SeriesFacts, judged: Sequence[Verdict], readable: Sequence[Verdict]) -> Choice:
-    anatomy = facts.anatomy
-    assert anatomy is not None  # else no sub-volume were readable
-    ranked = sorted(readable, key=lambda verdict: (*_preference(verdict.sub_volume, anatomy), judged.index(verdict)))
+def _taken(judged: Sequence[Verdict], readable: Sequence[Verdict]) -> Choice:
+    ranked = sorted(readable, key=lambda verdict: (*_preference(verdict), judged.index(verdict)))
     best = ranked[0]
-    question_set_id = STANDARD[anatomy].set_id
+    question_set_id = _asked(best)
+    anatomy = by_id(question_set_id).anatomy
     explanation = (
         f"{_as_what(best, anatomy)}; question set {question_set_id}.{_what_is_left(best, ranked, len(judged))}"
     )
     verdicts = []
     for verdict in judged:
         if verdict is best:
-            verdict = _with(verdict, Reason.NONE, explanation)
+            verdict = replace(verdict, explanation=explanation)
         elif verdict.reason is Reason.NONE:
-            verdict = _with(verdict, Reason.OTHER_SUBVOLUME, f"It could be read, but {best.sub_volume.name} is.")
+            said = f"It could be read, but {best.sub_volume.name} is."
+            verdict = replace(verdict, reason=Reason.OTHER_SUBVOLUME, explanation=said)
         verdicts.append(verdict)
     return Choice(
         taken=True,
@@ -220,15 +242,18 @@ def _taken(facts: SeriesFacts, judged: Sequence[Verdict], readable: Sequence[Ver
     )
 
 
-def _with(verdict: Verdict, reason: Reason, explanation: str) -> Verdict:
-    return Verdict(sub_volume=verdict.sub_volume, reason=reason, explanation=explanation, missing=verdict.missing)
+def _asked(verdict: Verdict) -> str:
+    assert verdict.ruling is not None and verdict.ruling.question_set_id is not None  # else it were not readable
+    return verdict.ruling.question_set_id
 
 
-def _preference(sub_volume: SubVolume, anatomy: Anatomy) -> tuple[float, ...]:
-    """Return what sub-volumes are ranked by, the lowest first; each has its words in ``_PREFERRED_FOR``."""
-    facts, frames = sub_volume.facts, sub_volume.frames
+def _preference(verdict: Verdict) -> tuple[float, ...]:
+    """Return what readable sub-volumes are ranked by, the lowest first; each has its words in ``_PREFERRED_FOR``."""
+    facts, frames = verdict.sub_volume.facts, verdict.sub_volume.frames
+    anatomy = by_id(_asked(verdict)).anatomy
     planes = _PLANES[anatomy]
     return (
+        verdict.ruling.order if verdict.ruling else 0,
         _WEIGHTINGS[anatomy].index(facts.weighting),
         max(frame.b_value or 0.0 for frame in frames),
         -len(frames),
@@ -239,9 +264,10 @@ def _preference(sub_volume: SubVolume, anatomy: Anatomy) -> tuple[float, ...]:
 
 
 def _as_what(best: Verdict, anatomy: Anatomy) -> str:
-    facts = best.sub_volume.facts
+    facts, rule = best.sub_volume.facts, best.ruling.rule if best.ruling else ""
     fat = ", fat-suppressed" if facts.fat_suppressed else ""
-    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{fat}) by its {facts.evidence}"
+    by = f"the rule {rule!r}" if rule else f"its {facts.evidence}"
+    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{fat}) by {by}"
 
 
 def _what_is_left(best: Verdict, ranked: Sequence[Verdict], count: int) -> str:
@@ -250,9 +276,7 @@ def _what_is_left(best: Verdict, ranked: Sequence[Verdict], count: int) -> str:
     if count > 1:
         why = "the others cannot be"
         if len(ranked) > 1:
-            anatomy = best.sub_volume.facts.anatomy
-            assert anatomy is not None
-            pairs = zip(_preference(best.sub_volume, anatomy), _preference(ranked[1].sub_volume, anatomy), strict=True)
+            pairs = zip(_preference(best), _preference(ranked[1]), strict=True)
             why = _PREFERRED_FOR[next((place for place, (a, b) in enumerate(pairs) if a != b), -1)]
         said.append(f"Of {count} sub-volumes {best.sub_volume.name} is read: {why}.")
     if best.missing:

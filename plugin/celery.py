@@ -13,6 +13,7 @@ from celery import Celery, signals
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
+from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
@@ -28,6 +29,7 @@ def worker_app(settings: Settings) -> Celery:
     """Make the Celery application with its tasks; journal and engine are opened after the fork, on first use."""
     if settings.worker.engine not in ENGINES:
         raise ConfigError(f"worker.engine: expected one of {', '.join(ENGINES)}, found {settings.worker.engine!r}")
+    rules = load_rules(settings.selection.rules)
     app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
 
     @cache
@@ -39,6 +41,7 @@ def worker_app(settings: Settings) -> Celery:
             spool=Spool(spool_dir(settings)),
             outbox_dir=outbox_dir(settings),
             engine=engine,
+            rules=rules,
         )
 
     register(app, workplace)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.selection import choose
 from dicom_io.series import describe
 from dicom_io.spool import Spool
@@ -28,11 +29,14 @@ class Dispatcher:
         Where the series stand and lie.
     app
         The broker to ring with.
+    rules
+        Who says which question set a volume is asked.
     """
 
     journal: Journal
     spool: Spool
     app: Celery
+    rules: Rules = BUILT_IN
 
     def complete(self, row: SeriesRow) -> None:
         """Close a series that has become quiet, and decide on it."""
@@ -46,7 +50,7 @@ class Dispatcher:
         with logs.series(row.series_key[:8]):
             paths = [self.spool.path(row.series_key, name) for name in self.journal.file_names(row.series_key)]
             try:
-                choice = choose(describe(paths))
+                choice = choose(describe(paths), rules=self.rules)
             except SeriesError as error:
                 _log.warning("series cannot be read: %s", error.reason)
                 self.journal.move(row, ending(error.reason), reason=error.reason)

@@ -7,6 +7,7 @@ from dicom_io.commitment import CommitmentResult
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
 from plugin.dispatch import Dispatcher
+from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
 from sgmri import logs
@@ -54,7 +55,8 @@ class ListenerService:
         self._spool = Spool(spool_dir(settings), min_free_bytes=settings.listener.min_free_bytes)
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal)
-        self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app))
+        rules = load_rules(settings.selection.rules)
+        self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules))
         self._scp = StorageScp(
             settings.listener, self._spool, Callbacks(stored=self._stored, committed=self._committed)
         )

@@ -1,4 +1,4 @@
-"""The standard question set for each anatomy (SGMRI-VQA, arXiv 2604.15808, over fastMRI+ labels).
+"""The standard question set for each anatomy (SGMRI-VQA, arXiv 2604.15808, over fastMRI+ labels), and what it fits.
 
 Quality, any abnormality, a screen of findings, and, where the answer is yes: where, how many, which; a summary at
 the end. Follow-ups are asked only after a positive.
@@ -6,8 +6,9 @@ the end. Follow-ups are asked only after a positive.
 
 from types import MappingProxyType
 
+from sgmri.applicability import Applicability, Span
 from sgmri.questions import NONE_OF_THESE, Question, QuestionKind, QuestionSet
-from sgmri.volume import Anatomy
+from sgmri.volume import Anatomy, Plane, Weighting
 
 _Screen = tuple[str, str, tuple[str, ...]]
 """Short name, noun phrase, fastMRI+ labels."""
@@ -159,6 +160,37 @@ STANDARD = MappingProxyType(
     }
 )
 """The standard question set by anatomy."""
+
+APPLICABILITY = MappingProxyType(
+    {
+        # fastMRI+ asked these of axial FLAIR, T1, T1 after contrast and T2; they name no plane and no weighting, and
+        # what is asked of a mass or of the ventricles can be seen in all of them. Unknown is what the times leave open
+        "brain-1": Applicability(
+            anatomy=Anatomy.BRAIN,
+            planes=frozenset(Plane),
+            weightings=frozenset(Weighting),
+            frames=Span(least=4, most=600),
+            matrix=Span(least=64, most=1024),  # 64 x 64 over a head is 4 mm a pixel: less shows no lacune
+            pixel_spacing_mm=Span(least=0.2, most=4.0),
+            slice_spacing_mm=Span(least=0.3, most=12.0),
+            # every question is about "this volume": below four slices of 5 mm a "no" says nothing about a brain
+            coverage_mm=Span(least=20, most=400),
+        ),
+        # coronal PD with and without fat saturation at first; menisci and ligaments are read in sagittal as well,
+        # cartilage and retinaculum in axial planes
+        "knee-1": Applicability(
+            anatomy=Anatomy.KNEE,
+            planes=frozenset(Plane),
+            weightings=frozenset(Weighting),
+            frames=Span(least=4, most=600),
+            matrix=Span(least=64, most=1024),
+            pixel_spacing_mm=Span(least=0.1, most=2.0),  # a tear of the meniscus is a line of a millimetre or two
+            slice_spacing_mm=Span(least=0.2, most=10.0),
+            coverage_mm=Span(least=20, most=300),  # more is a leg
+        ),
+    }
+)
+"""What each standard question set can be asked of, by its id."""
 
 
 def by_id(set_id: str) -> QuestionSet:

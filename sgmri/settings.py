@@ -75,6 +75,15 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which series are read."""
+
+    rules: str = _key(
+        "", "TOML file of the site's rules, the same for the listener and reading workers; empty: the built-in rule"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
     """The bell: Redis (or Valkey) for Celery."""
 
@@ -134,6 +143,7 @@ class Settings:
     listener: Listener = _table(Listener, "The SCP")
     storage: Storage = _table(Storage, "Directories and the journal")
     series: Series = _table(Series, "Completeness of a series")
+    selection: Selection = _table(Selection, "Which series are read")
     broker: Broker = _table(Broker, "Redis")
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of SR and SEG")

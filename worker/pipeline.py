@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dicom_io.decode import Limits, decode
+from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.selection import Choice, choose
 from dicom_io.series import describe
 from sgmri.catalogue import by_id
@@ -44,7 +45,7 @@ def read_paths(
     started_at: datetime,
     control: ReadingControl | None = None,
     timing: Timing = lambda stage, seconds: None,
-    limits: Limits | None = None,
+    rules: Rules = BUILT_IN,
 ) -> Product:
     """Read one series from its files.
 
@@ -60,8 +61,8 @@ def read_paths(
         Progress, cancel and deadline.
     timing
         Told the duration of each stage.
-    limits
-        Largest volume that is decoded.
+    rules
+        Who says which question set a volume is asked.
 
     Raises
     ------
@@ -73,12 +74,10 @@ def read_paths(
         If the engine gives up.
     """
     with _timed("describe", timing):
-        choice = choose(describe(paths))
+        choice = choose(describe(paths), rules=rules)
     if not choice.taken:
         raise UnsupportedSeries(f"the series is not read: {choice.explanation}", choice.reason)
-    return read_series(
-        choice, engine, started_at=started_at, control=control or ReadingControl(), timing=timing, limits=limits
-    )
+    return read_series(choice, engine, started_at=started_at, control=control or ReadingControl(), timing=timing)
 
 
 def read_series(
@@ -88,13 +87,12 @@ def read_series(
     started_at: datetime,
     control: ReadingControl,
     timing: Timing = lambda stage, seconds: None,
-    limits: Limits | None = None,
 ) -> Product:
     """Read a series that has been chosen, from the sub-volume that was chosen; see :func:`read_paths`."""
     assert choice.anatomy is not None and choice.question_set_id is not None and choice.sub_volume is not None
     questions = by_id(choice.question_set_id)
     with _timed("decode", timing):
-        volume = decode(choice.sub_volume.facts, choice.anatomy, limits or Limits())
+        volume = decode(choice.sub_volume.facts, choice.anatomy, Limits())
     with _timed("render", timing):
         frames = render(volume)
     with _timed("answer", timing):

@@ -19,10 +19,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from dicom_io.results import write_results
+from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
 from sgmri.errors import EngineError, SeriesError, SgmriError
-from sgmri.interfaces import Engine, ReadingControl
+from sgmri.interfaces import Engine
 from sgmri.lifecycle import Reason, State, ending
 from sgmri.settings import Settings
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
@@ -50,6 +51,8 @@ class Workplace:
         Where results are written: ``<outbox_dir>/<series key>/<generation>/``.
     engine
         Makes (or returns) the engine, on first use, in the process that reads.
+    rules
+        Who says which question set a volume is asked; the same as the listener's.
     """
 
     settings: Settings
@@ -57,6 +60,7 @@ class Workplace:
     spool: Spool
     outbox_dir: Path
     engine: Callable[[], Engine]
+    rules: Rules = BUILT_IN
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
@@ -137,7 +141,7 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     def timing(stage: str, seconds: float) -> None:
         place.journal.log(row, stage, duration_s=seconds)
 
-    product = read_paths(paths, place.engine(), started_at=started_at, control=ReadingControl(), timing=timing)
+    product = read_paths(paths, place.engine(), started_at=started_at, timing=timing, rules=place.rules)
     directory = place.results_dir(row)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()

@@ -11,6 +11,7 @@ from dicom_io.selection import Choice, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
 from dicom_io.spool import series_key
 from plugin.answers import answer_lines
+from plugin.rules import load_rules
 from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.errors import ConfigError
 from sgmri.interfaces import Engine, ReadingControl
@@ -30,13 +31,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--model", default="", metavar="DIR", help="grounded: a model bundle; default: the embedded one"
     )
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="a rule file of the site (TOML)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read; 2 where the input is refused, with the reason of every series."""
+    rules = load_rules(arguments.rules)
     folder = _one_study(arguments.path)
-    chosen = [(facts, choose(facts)) for facts in folder.series]
+    chosen = [(facts, choose(facts, rules=rules)) for facts in folder.series]
     for facts, choice in chosen:
         mark = "read" if choice.taken else f"left out ({choice.reason})"
         print(f"series of {len(facts.instances)} instances: {mark}: {choice.explanation}")

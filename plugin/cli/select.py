@@ -9,6 +9,7 @@ from typing import Any
 from dicom_io.selection import Choice, Verdict, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
 from dicom_io.spool import series_key
+from plugin.rules import load_rules
 from sgmri.lifecycle import Reason
 
 _HEADINGS = ("series", "instances", "frames", "anatomy", "plane", "weighting", "fat suppr.", "result")
@@ -24,13 +25,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("path", type=Path, help="a DICOM file or a folder, searched with its subfolders")
     parser.add_argument("--explain", action="store_true", help="say in sentences why, and by what evidence")
     parser.add_argument("--json", action="store_true", help="for machines: everything, explanations included")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="try a rule file of the site (TOML)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it; 2 where no file is a DICOM instance."""
+    rules = load_rules(arguments.rules)
     folder = scan_folder(arguments.path)
-    chosen = [(facts, choose(facts)) for facts in folder.series]
+    chosen = [(facts, choose(facts, rules=rules)) for facts in folder.series]
     if arguments.json:
         print(json.dumps(_document(folder, chosen), indent=2))
     else:
@@ -44,10 +47,14 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
     sentences: list[list[str]] = [[]]
     for facts, choice in chosen:
         rows.append(_series_row(facts, choice))
-        sentences.append([choice.explanation, f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}."])
+        anatomy = f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}."
         if len(choice.verdicts) > 1:
+            sentences.append([choice.explanation, anatomy])
             rows += [_sub_volume_row(verdict) for verdict in choice.verdicts]
-            sentences += [[verdict.explanation] for verdict in choice.verdicts]
+            sentences += [[verdict.explanation, *_rule_sentences(verdict)] for verdict in choice.verdicts]
+        else:
+            alone = [sentence for verdict in choice.verdicts for sentence in _rule_sentences(verdict)]
+            sentences.append([choice.explanation, anatomy, *alone])
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     for row, said in zip(rows, sentences, strict=True):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -57,6 +64,15 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
         yield f"{file}: left ({reason})" + (f": {explanation}" if explain else "")
     count = sum(choice.taken for _, choice in chosen)
     yield f"{count} of {len(chosen)} series would be read; files that are no DICOM instance: {len(folder.refused)}."
+
+
+def _rule_sentences(verdict: Verdict) -> list[str]:
+    """Say which rules do not match, and which one decides; nothing where only the built-in one was asked."""
+    ruling = verdict.ruling
+    if ruling is None or not (ruling.rule or ruling.not_matching):
+        return []
+    decides = f"The rule {ruling.rule!r} decides." if ruling.rule else "No rule of the file matches."
+    return [*ruling.not_matching, decides]
 
 
 def _series_row(facts: SeriesFacts, choice: Choice) -> tuple[str, ...]:
@@ -127,4 +143,6 @@ def _sub_volume(verdict: Verdict) -> dict[str, object]:
         "taken": verdict.reason is Reason.NONE,
         "reason": verdict.reason.value,
         "explanation": verdict.explanation,
+        "rule": (verdict.ruling.rule or "built-in") if verdict.ruling else None,
+        "rules_not_matching": list(verdict.ruling.not_matching) if verdict.ruling else [],
     }

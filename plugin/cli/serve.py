@@ -12,6 +12,7 @@ from plugin import celery
 from plugin.listener import ListenerService
 from plugin.logging import set_up
 from plugin.processes import PartFailed, Processes
+from plugin.rules import load_rules
 from plugin.settings import load
 from sgmri.settings import Settings
 
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         celery.run(settings, queues)
         return 0
+    load_rules(settings.selection.rules)  # a mistake in them ends this process, not its children one by one
     return _serve_all(settings, arguments.config)
 
 

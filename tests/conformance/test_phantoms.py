@@ -254,7 +254,7 @@ def test_identity_is_the_canaries_and_the_header_says_phantom(name: str) -> None
         found = (str(ds.PatientName), ds.PatientID, ds.PatientBirthDate, ds.AccessionNumber)
         assert found == astuple(CANARIES)
         assert "PHANTOM" in ds.ImageComments and "Research use only" in ds.ImageComments
-        assert ds.SeriesDescription.startswith("PHANTOM")
+        assert ds.SeriesDescription.startswith("SYNTHETIC")
         assert ds.BodyPartExamined == ("BRAIN" if name.startswith("brain") else "KNEE")
         assert ds.pixel_array.max() < 4096
 

@@ -93,7 +93,7 @@ def test_no_text_or_identity_is_in_the_repr(tmp_path: Path) -> None:
     """What is printed of an instance names neither patient, study, nor what somebody typed."""
     ds = _phantom()
     shown = repr(inspect(_written(ds, tmp_path / "a.dcm")))
-    assert "PHANTOM" not in shown
+    assert "PHANTOM" not in shown and "SYNTHETIC" not in shown
     assert "CANARY" not in shown
     assert str(ds.StudyInstanceUID) not in shown
     assert str(ds.SOPInstanceUID) not in shown

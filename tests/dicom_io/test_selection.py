@@ -14,15 +14,15 @@ from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-CANARIES = ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25.")
+CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
 
 
 def _small(name: str = "brain-normal") -> list[Dataset]:
-    """Return a phantom's data sets along the normal, with frames of 4 x 4 zeros."""
+    """Return a phantom's data sets along the normal, with frames of 64 x 64 zeros."""
     datasets = sorted(phantoms.make(name).datasets, key=lambda ds: float(ds.get("ImagePositionPatient", [0, 0, 0])[2]))
     for ds in datasets:
-        ds.Rows = ds.Columns = 4
-        ds.PixelData = np.zeros((int(ds.get("NumberOfFrames", 1)), 4, 4), np.uint16).tobytes()
+        ds.Rows = ds.Columns = 64
+        ds.PixelData = np.zeros((int(ds.get("NumberOfFrames", 1)), 64, 64), np.uint16).tobytes()
     return datasets
 
 
@@ -115,7 +115,7 @@ _TEXTS = dict.fromkeys(("SeriesDescription", "ProtocolName", "StudyDescription",
         (_one(3, PhotometricInterpretation="MONOCHROME1"), Reason.MIXED_GEOMETRY),
         (_one(3, ImageOrientationPatient=[1, 0, 0, 0, 0.99, 0.141]), Reason.MIXED_GEOMETRY),
         (_one(3, PixelSpacing=[0.8, 0.8]), Reason.MIXED_GEOMETRY),
-        (_one(3, Rows=8, Columns=2), Reason.MIXED_GEOMETRY),
+        (_one(3, Rows=128, Columns=32), Reason.MIXED_GEOMETRY),
         (_one(3, FrameOfReferenceUID="1.2.3"), Reason.MIXED_GEOMETRY),
         (_side_by_side, Reason.MIXED_GEOMETRY),
         (lambda datasets: datasets.__delitem__(slice(3, None)), Reason.TOO_FEW_FRAMES),
@@ -164,7 +164,95 @@ def test_harmless_oddities_are_taken(tmp_path: Path, edit: Edit) -> None:
     assert choice.anatomy is Anatomy.BRAIN, choice.explanation
 
 
-@pytest.mark.parametrize("limits", [Limits(max_frames=21), Limits(max_rows_columns=3), Limits(max_voxels=22 * 16 - 1)])
+def _slabs(mm: float) -> Edit:
+    """Move the slices together or apart."""
+
+    def edit(datasets: list[Dataset]) -> None:
+        for number, ds in enumerate(datasets):
+            x, y, _ = (float(value) for value in ds.ImagePositionPatient)
+            ds.ImagePositionPatient = [x, y, round(number * mm, 3)]
+
+    return edit
+
+
+def _matrix(side: int) -> Edit:
+    return _each(Rows=side, Columns=side, PixelData=np.zeros((side, side), np.uint16).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("edit", "numbers"),
+    [
+        (_slabs(0.9), "expected a coverage of 20 to 400 mm, found 19.8 mm"),
+        (_slabs(15), "expected a slice spacing of 0.3 to 12 mm, found 15 mm"),
+        (_each(PixelSpacing=[5, 5]), "expected a pixel spacing of 0.2 to 4 mm, found 5 x 5 mm"),
+        (_matrix(32), "expected a matrix of 64 to 1024, found 32 x 32"),
+    ],
+)
+def test_volume_outside_of_the_question_set_is_left_with_numbers(tmp_path: Path, edit: Edit, numbers: str) -> None:
+    """A volume that the questions are not made for is left, and the sentence says what was expected and found."""
+    datasets = _small()
+    edit(datasets)
+    choice = _chosen(datasets, tmp_path)
+    assert choice.reason is Reason.NOT_APPLICABLE
+    assert numbers in choice.explanation
+
+
+@pytest.mark.parametrize("name", phantoms.NAMES)
+def test_own_phantoms_are_within_their_question_set(tmp_path: Path, name: str) -> None:
+    """Every phantom of the product, with its true matrix and spacing, is read."""
+    choice = choose(describe(list(phantoms.write(phantoms.make(name), tmp_path))))
+    assert choice.taken, choice.explanation
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"SeriesDescription": "ACR T1 axial head"},
+        {"StudyDescription": "ACR_QA head"},
+        {"StudyDescription": "Weekly QA", "SeriesDescription": "t2 head"},
+        {"SeriesDescription": "Phantom head coil"},
+        {"ProtocolName": "Fantôme tête"},
+        {"StudyDescription": "Test object brain"},
+        {"QualityControlImage": "YES"},
+        {"PatientSpeciesDescription": "PHANTOM"},
+    ],
+)
+def test_test_objects_are_declined(tmp_path: Path, attributes: dict[str, object]) -> None:
+    """What quality assurance scans is left, however the head coil or protocol names the brain."""
+    datasets = _small()
+    _each(**attributes)(datasets)
+    assert _chosen(datasets, tmp_path).reason is Reason.TEST_OBJECT
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"StudyDescription": "MRI brain, phantom limb pain"},
+        {"SeriesDescription": "QA brain"},
+        {"SeriesDescription": "t2 ACR brain"},
+        {"StudyDescription": "Brain control"},
+        {"QualityControlImage": "NO"},
+        {"PatientSpeciesDescription": "Homo sapiens"},
+    ],
+)
+def test_patients_are_no_test_objects(tmp_path: Path, attributes: dict[str, object]) -> None:
+    """A lost limb's pain, initials, a follow-up and a human species are not taken for a test object."""
+    datasets = _small()
+    _each(**attributes)(datasets)
+    choice = _chosen(datasets, tmp_path)
+    assert choice.taken, choice.explanation
+
+
+def test_animals_are_not_read(tmp_path: Path) -> None:
+    """A brain of another species is none that the questions were made for."""
+    datasets = _small()
+    _each(PatientSpeciesDescription="Canis lupus familiaris")(datasets)
+    assert _chosen(datasets, tmp_path).reason is Reason.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(max_frames=21), Limits(max_rows_columns=63), Limits(max_voxels=22 * 64 * 64 - 1)]
+)
 def test_limits_are_kept(tmp_path: Path, limits: Limits) -> None:
     """A series above any limit is refused as too large."""
     assert _chosen(_small(), tmp_path, limits).reason is Reason.TOO_LARGE

@@ -26,11 +26,11 @@ Written = Callable[[Sequence[Dataset]], SeriesFacts]
 
 
 def _small(name: str = "brain-normal") -> list[Dataset]:
-    """Return a classic phantom along the normal; every frame of 4 x 4 pixels holds its place along the normal."""
+    """Return a classic phantom along the normal; every frame of 64 x 64 pixels holds its place along the normal."""
     datasets = sorted(phantoms.make(name).datasets, key=lambda ds: -int(ds.InstanceNumber))
     for place, ds in enumerate(datasets):
-        ds.Rows = ds.Columns = 4
-        ds.PixelData = np.full((4, 4), place, np.uint16).tobytes()
+        ds.Rows = ds.Columns = 64
+        ds.PixelData = np.full((64, 64), place, np.uint16).tobytes()
     return datasets
 
 
@@ -65,7 +65,9 @@ def written(tmp_path: Path) -> Written:
 
 
 def _reasons(choice: Choice) -> dict[str, Reason]:
-    assert not any(canary in choice.explanation for canary in ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25."))
+    assert not any(
+        canary in choice.explanation for canary in ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
+    )
     return {verdict.sub_volume.name: verdict.reason for verdict in choice.verdicts}
 
 
@@ -273,10 +275,10 @@ def _enhanced_echoes(*, echoes: tuple[float, ...] = (), times: int = 0) -> list[
             frames.append(deepcopy(groups))
             frames[-1].FrameContentSequence[0].TemporalPositionIndex = index
     ds.PerFrameFunctionalGroupsSequence = frames
-    ds.Rows = ds.Columns = 4
+    ds.Rows = ds.Columns = 64
     ds.NumberOfFrames = len(frames)
     numbers = np.arange(1, len(frames) + 1, dtype=np.uint16)
-    ds.PixelData = np.repeat(numbers, 16).tobytes()
+    ds.PixelData = np.repeat(numbers, 64 * 64).tobytes()
     return [ds]
 
 

@@ -13,7 +13,7 @@ from conformance.phantoms import make, make_non_mr, write
 from plugin.cli.main import main
 from sgmri import readings
 
-CANARIES = ("PHANTOM", "CANARY", "NIGHTINGALE", "2.25.")
+CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +111,59 @@ def test_results_refer_to_the_frames_that_were_read(
             for number in ([element.value] if element.VM == 1 else element.value)
         }
         assert boxed <= referenced <= set(numbers), name
+
+
+RULES = """
+[[rule]]
+name = "no coronal knees"
+when = 'anatomy == "knee" and plane == "coronal"'
+leave = true
+
+[[rule]]
+name = "brains of one station"
+when = 'header.StationName == "MR3" and anatomy == "brain"'
+leave = true
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES, encoding="utf-8")
+    return path
+
+
+def test_rule_file_can_be_tried(folder: Path, rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --rules the knee is left; --explain says by which rule, and why the others do not match."""
+    shown = _shown([str(folder), "--rules", str(rules), "--explain"], capsys)
+    assert "left (RULE)" in shown
+    assert "The rule 'no coronal knees' leaves it." in shown
+    assert "The rule 'no coronal knees' decides." in shown
+    assert "The rule 'brains of one station' does not match: StationName is missing." in shown
+    assert "No rule of the file matches." in shown
+    assert "1 of 3 series would be read" in shown
+
+
+def test_document_names_the_rule(folder: Path, rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON document has for each sub-volume the rule that decided and those that did not match."""
+    document = json.loads(_shown([str(folder), "--rules", str(rules), "--json"], capsys))
+    decided = {one["rule"]: one for series in document["series"] for one in series["sub_volumes"]}
+    assert set(decided) == {"no coronal knees", "built-in"}
+    assert len(decided["built-in"]["rules_not_matching"]) == 2
+
+
+def test_wrong_rule_file_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake ends with 2 and names file, rule and what was expected; so it does for ``read`` and ``serve``."""
+    path = tmp_path / "wrong.toml"
+    path.write_text("[[rule]]\nname = 'x'\nwhen = 'frame > 3'\nleave = true", encoding="utf-8")
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f"[storage]\nstate_dir = '{tmp_path}'\n[selection]\nrules = '{path}'", encoding="utf-8")
+    for command in (
+        ["select", str(folder), "--rules", str(path)],
+        ["read", str(folder), "--out", str(tmp_path / "out"), "--rules", str(path)],
+        ["serve", "listener", "--config", str(config)],
+        ["serve", "worker", "--config", str(config)],
+        ["serve", "all", "--config", str(config)],
+    ):
+        assert main(command) == 2
+        assert f"{path}: rule 1 ('x'): when: unknown name 'frame'; did you mean 'frames'?" in capsys.readouterr().err
