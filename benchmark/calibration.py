@@ -20,6 +20,7 @@ from sgmri.catalogue import STANDARD
 from sgmri.interfaces import ReadingControl
 from sgmri.questions import QuestionKind
 from worker.engine.calibration import ANY, Calibration, Line
+from worker.engine.controls import scope
 from worker.engine.conversation import Ask, Conversation, Speaker
 from worker.engine.grounded import Card, GroundedEngine
 from worker.engine.grounding import Grounding
@@ -31,6 +32,8 @@ _PRIOR = 0.25
 """How strongly a line is held near temperature 1, shift 0 and head 0: with few errors, certainty has no other bound."""
 _SUSPICIOUS = 0.0
 """A finding that is not there is looked for on frames where words and head together give it more log-odds than this."""
+_LEAST_RECOGNISED = 20
+_SCOPE_MARGIN = 1.0
 FRAME_THRESHOLDS = (-1.0, 0.0)
 BOX_THRESHOLDS = (None, -1.0, 0.0)
 
@@ -54,10 +57,13 @@ class Evidence:
         Of each volume: label (or :data:`ANY`) -> its question.
     frames
         Label -> single frames.
+    recognised
+        Of each volume: the log-odds with which the model recognises the organ.
     """
 
     volumes: Sequence[Mapping[str, Point]]
     frames: Mapping[str, Sequence[Point]]
+    recognised: Sequence[float] = ()
 
     def of(self, label: str) -> list[Point]:
         """Return what was said of a label, one point a volume."""
@@ -83,9 +89,13 @@ def gather(speaker: Speaker, profile: PromptProfile, cases: Iterable[Case], labe
     """
     volumes: list[Mapping[str, Point]] = []
     frames: dict[str, list[Point]] = {}
+    recognised: list[float] = []
     for case in cases:
         conversation = speaker.open(case.frames, ReadingControl())
         try:
+            (known,) = conversation.weigh([Ask(question=scope(case.frames.anatomy))], ReadingControl())
+            if known is not None:
+                recognised.append(known[0] - known[1])
             points = _of_volume(conversation, case, labels)
             volumes.append(points)
             suspected = [
@@ -97,7 +107,7 @@ def gather(speaker: Speaker, profile: PromptProfile, cases: Iterable[Case], labe
                 frames.setdefault(label, []).append(point)
         finally:
             conversation.close()
-    return Evidence(volumes=volumes, frames=frames)
+    return Evidence(volumes=volumes, frames=frames, recognised=recognised)
 
 
 def _of_volume(conversation: Conversation, case: Case, labels: Sequence[str]) -> dict[str, Point]:
@@ -151,7 +161,15 @@ def fit(evidence: Evidence, *, base: Calibration) -> Calibration:
         base,
         lines=MappingProxyType(lines | _lines({ANY: anything})),
         frame_lines=MappingProxyType(_lines(evidence.frames)),
+        scope_threshold=_scope_threshold(evidence.recognised, base),
     )
+
+
+def _scope_threshold(recognised: Sequence[float], base: Calibration) -> float | None:
+    """Return a little less than the log-odds of the least familiar volume: what is stranger than that is not read."""
+    if base.scope_threshold is None or len(recognised) < _LEAST_RECOGNISED:
+        return base.scope_threshold
+    return round(max(base.scope_threshold, min(recognised) - _SCOPE_MARGIN), 2)
 
 
 def _highest(volume: Mapping[str, Point], lines: Mapping[str, Line]) -> float | None:
@@ -164,7 +182,7 @@ def _highest(volume: Mapping[str, Point], lines: Mapping[str, Line]) -> float | 
 
 
 def tuned(speaker: Speaker, card: Card, cases: Sequence[Case], labels: Sequence[str]) -> Calibration:
-    """Return the card's calibration with the thresholds that ground best.
+    """Return the card's calibration with the thresholds that ground best, then with boxes snapped or not.
 
     Parameters
     ----------
@@ -178,13 +196,14 @@ def tuned(speaker: Speaker, card: Card, cases: Sequence[Case], labels: Sequence[
     abnormal = [case for case in cases if case.truth]
     if not abnormal:
         return card.calibration
+
+    def worth(one: Calibration) -> float:
+        return _worth(examine(GroundedEngine(speaker, replace(card, calibration=one)), abnormal, labels))
+
     box_thresholds = BOX_THRESHOLDS if card.calibration.needs_head else (None,)
-    tried = []
-    for frame_threshold, box_threshold in product(FRAME_THRESHOLDS, box_thresholds):
-        one = replace(card.calibration, frame_threshold=frame_threshold, box_threshold=box_threshold)
-        engine = GroundedEngine(speaker, replace(card, calibration=one))
-        tried.append((_worth(examine(engine, abnormal, labels)), one))
-    return max(tried, key=lambda pair: pair[0])[1]
+    thresholds = product(FRAME_THRESHOLDS, box_thresholds)
+    chosen = max((replace(card.calibration, frame_threshold=f, box_threshold=b) for f, b in thresholds), key=worth)
+    return max((replace(chosen, snaps=snaps) for snaps in (True, False)), key=worth)
 
 
 def _worth(samples: Sequence[Sample]) -> float:

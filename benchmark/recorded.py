@@ -30,7 +30,7 @@ class RecordedSpeaker:
     speaker
         Who is asked.
     unsaid
-        Kinds of questions that are not said but left without an answer: a summary repeats what was found, and would be
+        Kinds of questions that are left without an answer: summary and main finding repeat what was found, and would be
         asked anew whenever a threshold changes that.
     """
 
@@ -59,7 +59,7 @@ class RecordedConversation:
     show
         Opens it with the speaker that knows the rest.
     unsaid
-        Kinds of questions that are not said.
+        Kinds of questions that are left without an answer.
     """
 
     def __init__(self, tape: _Tape, show: Callable[[], Conversation], unsaid: frozenset[QuestionKind]) -> None:
@@ -77,10 +77,10 @@ class RecordedConversation:
     def weigh(self, asked: Sequence[Ask], control: ReadingControl) -> list[Weights | None]:
         """Return how likely each choice is."""
         known = self._tape.weighed
-        new = [ask for ask in asked if ask not in known]
+        new = [ask for ask in asked if ask not in known and ask.question.kind not in self._unsaid]
         if new:
             known.update(zip(new, self._open.weigh(new, control), strict=True))
-        return [known[ask] for ask in asked]
+        return [known.get(ask) for ask in asked]
 
     def say(self, asked: Sequence[Ask], control: ReadingControl) -> list[str | None]:
         """Return the model's answers."""

@@ -6,7 +6,7 @@ stands behind one prefix; frames are asked about alone, behind a prefix of their
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -20,7 +20,7 @@ from benchmark.training.lesions import Planted
 from benchmark.training.looks import LOOKS
 from benchmark.training.model import MERGE, PATCH, Sequences
 from benchmark.training.phantoms import Batch
-from benchmark.training.vocabulary import token_id
+from benchmark.training.vocabulary import NUMBERS, token_id
 from sgmri.catalogue import STANDARD
 from sgmri.geometry import Box, FrameScaling
 from sgmri.interfaces import Frames
@@ -28,10 +28,18 @@ from sgmri.questions import NONE_OF_THESE, Question, QuestionKind
 from sgmri.volume import Anatomy, Weighting
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.positions import mrope_positions
-from worker.engine.profiles import PromptProfile
+from worker.engine.profiles import PROFILES, PixelBudget, PromptProfile
 from worker.engine.prompts import about_one_frame, answer_keys, answer_start, chatml, prefix, question_text
 from worker.engine.summary import Fact, known_line
 
+PROFILE = replace(
+    PROFILES["sgmri"],
+    # Frames of about 256 x 256 pixels
+    pixel_budget=PixelBudget(min_pixels=49_152, max_pixels=65_536),
+    options_by_name=True,
+    task_lines=replace(PROFILES["sgmri"].task_lines, classification="Answer with one of the options."),
+)
+"""Our profile as the embedded model is taught it: a small model copies words before it learns to match letters."""
 LABELS: tuple[str, ...] = tuple(look.label for anatomy in Anatomy for look in LOOKS[anatomy])
 """Every label that can be planted."""
 ARTEFACTS: Mapping[Anatomy, str] = {Anatomy.BRAIN: "Possible artifact", Anatomy.KNEE: "artifact"}
@@ -43,11 +51,13 @@ class Part(IntEnum):
     """What a token of an answer is."""
 
     VERDICT = 0
-    """Yes, no, or the letter of an option."""
+    """Yes, no, or the first word of an option."""
     EDGE = 1
     """A number of a box."""
     WORDS = 2
     """Everything else."""
+    COPIED = 3
+    """A number of a summary: it stands in the question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +144,9 @@ class Composer:
         text = question_text(question, self.profile, known=known)
         start = f"{text}<|im_end|>\n<|im_start|>assistant\n{answer_start(self.profile)}"
         tokens = self.tokens(answer)
-        first = {QuestionKind.DETECTION: 1, QuestionKind.CLASSIFICATION: 2}.get(question.kind, 0)
-        # The parenthesis before an option's letter is no choice
         parts = [int(Part.WORDS)] * len(tokens)
-        if first:
-            parts[first - 1] = int(Part.VERDICT)
+        if question.kind in (QuestionKind.DETECTION, QuestionKind.CLASSIFICATION):
+            parts[0] = int(Part.VERDICT)
         return Asked(question=self.tokens(start), answer=tokens, parts=tuple(parts))
 
     def detection(self, question: Question, present: bool, label: str | None = None) -> Asked:
@@ -169,7 +177,7 @@ class Composer:
         asked += [self.detection(question, False) for question in controls]
         found, unknown = batch.truth[index], set(batch.unknown)
         spoilt = bool(batch.is_spoilt[index])
-        areas = _areas(found)
+        areas, told = _areas(found), _facts(found, self.profile.frame_base)
         for question in STANDARD[anatomy].questions:
             labels = set(question.labels)
             present = sorted(labels & areas.keys())
@@ -181,35 +189,53 @@ class Composer:
             elif question.kind is QuestionKind.DETECTION and labels & set(LABELS):
                 if present or not labels & unknown:
                     asked.append(self.detection(question, bool(present), present[0] if present else None))
-            elif question.kind is QuestionKind.CLASSIFICATION and areas and not unknown:
-                asked.append(self._which(question, areas))
+            elif question.kind is QuestionKind.CLASSIFICATION and areas:
+                asked.append(self._which(question, sorted(told, key=lambda fact: -areas[fact.label])))
             elif question.kind is QuestionKind.CAPTIONING:
-                asked.append(self._caption(question, batch, index))
-        return asked
+                asked.append(self._caption(question, told))
+        return asked + self.about_findings(anatomy, batch.shape.frames)
 
-    def _which(self, question: Question, areas: Mapping[str, float]) -> Asked:
-        """Ask for the main finding, with shuffled options."""
+    def _which(self, question: Question, found: Sequence[Fact]) -> Asked:
+        """Ask for the main finding, the first of those that are told, with shuffled options."""
         options = tuple(self.rng.permutation(np.array(question.options, dtype=object)).tolist())
-        main = max(areas, key=lambda label: areas[label])
-        right = main if main in options else NONE_OF_THESE
+        right = found[0].label if found[0].label in options else NONE_OF_THESE
         shuffled = Question(question_id=question.question_id, kind=question.kind, text=question.text, options=options)
-        return self.ask(shuffled, f"({chr(ord('A') + options.index(right))})")
+        return self.ask(shuffled, right, known=known_line(found))
 
-    def _caption(self, question: Question, batch: Batch, index: int) -> Asked:
-        """Ask for the summary of what was found; every other time of made-up findings, so that it learns to copy."""
-        frames = batch.shape.frames
-        found = _facts(batch.truth[index], self.profile.frame_base)
-        if self.rng.random() < 0.6:
-            names = [look.label for look in LOOKS[batch.shape.anatomy]]
-            chosen = self.rng.permutation(len(names))[: int(self.rng.integers(0, 4))]
-            extents = np.sort(self.rng.integers(1, frames + 1, (len(chosen), 2)), axis=1)
-            made = [
-                Fact(label=names[place], places=int(self.rng.integers(1, 6)), first=int(first), last=int(last))
-                for place, (first, last) in zip(chosen, extents, strict=True)
-            ]
-            found = tuple(sorted(made, key=lambda fact: (fact.first, fact.last, fact.label)))
+    def _caption(self, question: Question, found: Sequence[Fact]) -> Asked:
+        """Ask for the summary of what was found."""
         ending = f'", "{answer_keys(self.profile)[1]}": "", "{self.profile.answer_format.boxes}": []}}'
-        return self.ask(question, wording.caption(found) + ending, known=known_line(found))
+        asked = self.ask(question, wording.caption(found) + ending, known=known_line(found))
+        parts = tuple(int(Part.COPIED if token < NUMBERS else Part.WORDS) for token in asked.answer)
+        return Asked(question=asked.question, answer=asked.answer, parts=parts)
+
+    def _made_up(self, anatomy: Anatomy, frames: int, least: int) -> tuple[Fact, ...]:
+        """Return findings that nobody has seen, in any order."""
+        names = [look.label for look in LOOKS[anatomy]]
+        chosen = self.rng.permutation(len(names))[: int(self.rng.integers(least, 4))]
+        extents = np.sort(self.rng.integers(1, frames + 1, (len(chosen), 2)), axis=1)
+        return tuple(
+            Fact(label=names[place], places=int(self.rng.integers(1, 6)), first=int(first), last=int(last))
+            for place, (first, last) in zip(chosen, extents, strict=True)
+        )
+
+    def about_findings(self, anatomy: Anatomy, frames: int) -> list[Asked]:
+        """Return a summary and a choice that rest on made-up findings alone: so it learns to copy what it is told.
+
+        Parameters
+        ----------
+        anatomy
+            Whose questions and labels.
+        frames
+            The highest frame that is named.
+        """
+        asked = STANDARD[anatomy]
+        made, other = self._made_up(anatomy, frames, 0), self._made_up(anatomy, frames, 1)
+        ordered = tuple(sorted(made, key=lambda fact: (fact.first, fact.last, fact.label)))
+        return [
+            self._caption(asked[f"{anatomy}.summary"], ordered),
+            self._which(asked[f"{anatomy}.which"], other),
+        ]
 
     def about_frame(self, batch: Batch, index: int, frame_index: int) -> list[Asked]:
         """Return questions about one frame alone: is it seen here, and where."""
@@ -219,7 +245,10 @@ class Composer:
             if frame_index in planted.boxes:
                 here.setdefault(planted.label, []).append(planted.boxes[frame_index])
         names = [look.label for look in LOOKS[anatomy]]
-        absent = [name for name in self.rng.permutation(names).tolist() if name not in here and name not in unknown][:2]
+        elsewhere = {planted.label for planted in batch.truth[index]}
+        absent = [name for name in self.rng.permutation(names).tolist() if name not in here and name not in unknown]
+        # What lies on another frame is the hard one: where does it end? The other is any
+        absent = sorted(absent, key=lambda name: name not in elsewhere)[:1] + absent[-1:]
         asked = []
         for label in (*here, *absent):
             question = about_one_frame(QuestionKind.DETECTION, (label,), self.profile)

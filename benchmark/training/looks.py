@@ -118,7 +118,8 @@ LOOKS: Mapping[Anatomy, tuple[Look, ...]] = MappingProxyType(
                 centres=((12, 44), (-55, 52), (-10, 45)),
                 semi_axes_mm=((12.0, 22.0), (12.0, 24.0), (11.0, 21.0)),
                 level=(1.6, 2.2),
-                core=(0.2, 0.8),
+                # Necrosis is not fluid: FLAIR leaves it grey, which sets it apart from the cavity of an old infarct
+                core=(0.45, 0.9),
                 ragged=0.12,
                 share=1.5,
             ),

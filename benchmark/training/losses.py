@@ -141,7 +141,7 @@ class SpeechLoss:
 
     Parameters
     ----------
-    verdict, edge, words
+    verdict, edge, words, copied
         Mean losses by :class:`Part`; edges against soft targets.
     right
         Part of the verdicts whose most likely token was right.
@@ -152,13 +152,14 @@ class SpeechLoss:
     verdict: Tensor
     edge: Tensor
     words: Tensor
+    copied: Tensor
     right: Tensor
     edge_error: Tensor
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.verdict + 0.5 * self.edge + 0.3 * self.words
+        return self.verdict + 0.5 * self.edge + 0.3 * (self.words + self.copied)
 
 
 def speech_loss(logits: Tensor, sequences: Sequences) -> SpeechLoss:
@@ -183,6 +184,7 @@ def speech_loss(logits: Tensor, sequences: Sequences) -> SpeechLoss:
         verdict=_mean(raw[verdict]),
         edge=_mean(soft_number_loss(logits[is_edge], values)),
         words=_mean(raw[words]),
+        copied=_mean(raw[kinds == int(Part.COPIED)]),
         right=_mean((said == targets)[verdict].float()),
         edge_error=_mean(error),
     )

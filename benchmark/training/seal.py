@@ -25,7 +25,7 @@ from benchmark.calibration import fit, gather, tuned
 from benchmark.evaluation import ANY, Report, Sample, abstains, as_json, as_markdown, examine, report
 from benchmark.metrics import auroc
 from benchmark.recorded import RecordedSpeaker
-from benchmark.training.examples import ARTEFACTS, LABELS
+from benchmark.training.examples import ARTEFACTS, LABELS, PROFILE
 from benchmark.training.grids import PLANES
 from benchmark.training.model import MERGE, PATCH
 from benchmark.training.train import HEAD_FILE
@@ -41,7 +41,6 @@ from worker.engine.grounded import GroundedEngine
 from worker.engine.loading import card_of, load_engine, open_engine
 from worker.engine.local import Device
 from worker.engine.places import EMBEDDED
-from worker.engine.profiles import PROFILES, PixelBudget, PromptProfile
 
 GOLDEN_SEED = 700_000
 """First seed of the golden cases: between calibration and examination."""
@@ -51,6 +50,8 @@ INTENDED_USE = (
     "backgrounds, and nothing else."
 )
 _LICENCE = "MIT"
+_NOT_TUNED = frozenset({QuestionKind.CLASSIFICATION, QuestionKind.CAPTIONING})
+"""What no threshold is chosen for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +62,6 @@ class Examined:
     classical: Report
     strangers_known: float
     strangers_new: float
-
-
-def profile() -> PromptProfile:
-    """Return the embedded model's profile: ours, with frames of about 256 x 256 pixels."""
-    return replace(PROFILES["sgmri"], pixel_budget=PixelBudget(min_pixels=49_152, max_pixels=65_536))
 
 
 def prepared(checkpoint: Path, directory: Path) -> None:
@@ -104,7 +100,7 @@ _HEAD = ("presence.0.weight", "presence.0.bias", "presence.2.weight", "presence.
 def base_calibration() -> Calibration:
     """Return what is known before anything is measured."""
     planes = {anatomy.value: tuple(plane.value for plane, _ in known) for anatomy, known in PLANES.items()}
-    return Calibration(has_scope=True, planes=MappingProxyType(planes))
+    return Calibration(scope_threshold=0.0, planes=MappingProxyType(planes))
 
 
 def about(card: str, version: str) -> About:
@@ -126,14 +122,18 @@ def calibrated(directory: Path, volumes: int) -> tuple[Calibration, str]:
     engine, speaker = load_engine(bundle, Device())
     card = card_of(bundle)
     cases = list(heldout.volumes(volumes, seed=0, first_seed=heldout.CALIBRATION_SEED))
-    recorded = RecordedSpeaker(speaker, unsaid=frozenset({QuestionKind.CAPTIONING}))
+    recorded = RecordedSpeaker(speaker, unsaid=_NOT_TUNED)
     try:
         evidence = gather(recorded, card.profile, cases, LABELS)
         fitted = replace(fit(evidence, base=base_calibration()), snaps=True)
         fitted = tuned(recorded, replace(card, calibration=fitted), cases, LABELS)
     finally:
         engine.close()
-    lines = [f"frames seen from log-odds {fitted.frame_threshold}, boxes believed from {fitted.box_threshold}"]
+    lines = [
+        f"frames seen from log-odds {fitted.frame_threshold}, boxes believed from {fitted.box_threshold}, "
+        f"{'drawn' if fitted.snaps else 'not drawn'} onto what stands out, organ recognised from "
+        f"{fitted.scope_threshold}"
+    ]
     for label in evidence.labels:
         points = evidence.of(label)
         truth = [point.truth for point in points]
@@ -245,7 +245,7 @@ def main() -> None:
             place / "checkpoint",
             place / "trial",
             about("trial\n", "0"),
-            profile(),
+            PROFILE,
             extra={calibration.FILE_NAME: calibration.to_json(base_calibration())},
         )
         fitted, ranked = calibrated(trial.directory, arguments.calibration)
@@ -256,7 +256,7 @@ def main() -> None:
             if case.slices <= 16
         ][:_GOLDEN_CASES]
         files = {calibration.FILE_NAME: calibration.to_json(fitted)}
-        trial = make_bundle(place / "checkpoint", place / "calibrated", about("trial\n", "0"), profile(), extra=files)
+        trial = make_bundle(place / "checkpoint", place / "calibrated", about("trial\n", "0"), PROFILE, extra=files)
         engine = GroundedEngine(load_engine(trial, Device())[1], card_of(trial))
         result = examined(engine, arguments.volumes, arguments.seed)
         engine.close()
@@ -273,7 +273,7 @@ def main() -> None:
             place / "checkpoint",
             arguments.out,
             about(card_text(result, arguments.log), arguments.version),
-            profile(),
+            PROFILE,
             golden_frames=golden,
             extra=files,
         )

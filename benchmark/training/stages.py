@@ -51,6 +51,8 @@ class Schedule:
         How much short volumes are preferred; 0: not at all, 1: in inverse proportion to their frames.
     average
         Decay of the averaged weights, a step.
+    copying
+        Part of the steps whose frames are also asked for summaries of findings that they are told.
     spread
         How wide the soft target around a box's edge is at first, in thousandths of a frame.
     """
@@ -67,6 +69,7 @@ class Schedule:
     reuse: int = 4
     short: float = 0.0
     average: float = 0.99
+    copying: float = 0.25
     spread: float = 60.0
 
 
@@ -245,9 +248,9 @@ def learn_to_speak(school: School, keep: Callable[[nn.Module], None]) -> nn.Modu
 
 def _lesson(school: School, batch: Batch, grey: Tensor, *, volumes: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of everything that is asked about a batch: whole volumes, single frames, visual tokens."""
-    composer, rng = school.composer, school.maker.rng
+    composer, rng, schedule = school.composer, school.maker.rng, school.schedule
     count, frames = grey.shape[:2]
-    whole, frames_a_volume = min(count, volumes), school.schedule.frames_a_volume
+    whole, frames_a_volume = min(count, volumes), schedule.frames_a_volume
     alone: list[tuple[int, int]] = []
     if batch.stranger is None:
         alone = [(v, f) for v in range(count) for f in picked_frames(batch, v, frames_a_volume, rng)]
@@ -267,9 +270,10 @@ def _lesson(school: School, batch: Batch, grey: Tensor, *, volumes: int) -> tupl
             loss = speech_loss(model.learnt(school.student, packed, ours), packed)
             total, figures = loss.total, _prefixed("volume", loss)
         if alone:
-            single = composer.pack(
-                composer.prefix(batch.shape, 1), [composer.about_frame(batch, v, f) for v, f in alone]
-            ).to(school.device)
+            questions = [composer.about_frame(batch, v, f) for v, f in alone]
+            if rng.random() < schedule.copying:
+                questions = [asked + composer.about_findings(batch.shape.anatomy, frames) for asked in questions]
+            single = composer.pack(composer.prefix(batch.shape, 1), questions).to(school.device)
             places = torch.tensor([place[pick] for pick in alone], device=school.device)
             theirs = tuple(level[places].flatten(0, 1) for level in features)
             loss = speech_loss(model.learnt(school.student, single, theirs), single)
@@ -279,7 +283,7 @@ def _lesson(school: School, batch: Batch, grey: Tensor, *, volumes: int) -> tupl
 
 
 def _prefixed(prefix: str, loss: SpeechLoss) -> dict[str, Tensor]:
-    figures = {"verdict": loss.verdict, "right": loss.right, "words": loss.words}
+    figures = {"verdict": loss.verdict, "right": loss.right, "words": loss.words, "copied": loss.copied}
     if prefix == "frame":
         figures |= {"edge": loss.edge, "edge_off": loss.edge_error}
     return {f"{prefix}_{name}": value for name, value in figures.items()}

@@ -161,6 +161,77 @@ def ankle(canvas: Canvas) -> Tensor:
     return image
 
 
+def limb_of_chance(canvas: Canvas) -> Tensor:
+    """Paint any rounded body: an outline of random waves, a rind, a filling of random grain, a few round organs."""
+    first, second = _in_plane(canvas)
+    first, second = first - canvas.each(-20, 20), second - canvas.each(-20, 20)
+    angle = torch.atan2(second, first)
+    wavy = torch.ones_like(angle)
+    for count in (1, 2, 3, 5):
+        wavy = wavy + canvas.each(-0.2, 0.2) * torch.cos(angle * count + canvas.each(0, 6.28))
+    size = canvas.each(30, 95) * wavy.clamp_min(0.3)
+    inside = size - torch.hypot(first, second * canvas.each(0.7, 1.4))
+    grain = canvas.texture(float(canvas.dice.uniform(4, 40, 1).item()))
+    filling = canvas.each(60, 700) * (1 + canvas.each(0.0, 0.5) * grain)
+    image = canvas.each(100, 900) * ramp(inside)
+    image = image + (filling - image) * ramp(inside - canvas.each(0, 14))
+    for _ in range(int(canvas.dice.uniform(0, 7, 1).item())):
+        x, y, wide, high = (canvas.each(low, top) for low, top in ((-40, 40), (-40, 40), (4, 30), (4, 30)))
+        organ = 1 - torch.hypot((first - x) / wide, (second - y) / high)
+        image = image + (canvas.each(20, 900) - image) * ramp(organ * 10) * ramp(inside - 3)
+    return image.clamp_min(0)
+
+
+def scrambled_head(canvas: Canvas) -> Tensor:
+    """Paint a head whose halves or quarters have changed places, as a wrong matrix or a wrapped read-out gives it."""
+    image = head(canvas).image
+    rows, columns = image.shape[2:]
+    down, across = (int(canvas.dice.uniform(-0.7, 1.7, 1).item() > 0.5) for _ in range(2))
+    return image.roll((rows // 2 * max(down, 1 - across), columns // 2 * across), (2, 3))
+
+
+def banded_head(canvas: Canvas) -> Tensor:
+    """Paint a head whose grey scale runs over several times, as wrapped phase and colour tables turned grey do."""
+    body = head(canvas)
+    waves = canvas.each(0.006, 0.02)
+    return 450 * (1 + torch.sin(body.image * waves * 6.28)) * ramp(body.depth_mm)
+
+
+def vessels(canvas: Canvas) -> Tensor:
+    """Paint bright threads on nearly nothing, as projections of angiography show them."""
+    threads = torch.zeros_like(canvas.x)
+    for scale in (40.0, 24.0):
+        threads = torch.maximum(threads, crease(canvas.texture(scale), 0.08) * crease(canvas.texture(scale), 0.6))
+    outline = ramp(_tube(canvas, (0.0, 0.0), (canvas.each(60, 90), canvas.each(60, 95))))
+    return (canvas.each(500, 900) * threads + canvas.each(10, 120)) * outline
+
+
+def lattice(canvas: Canvas) -> Tensor:
+    """Paint a turned lattice of rods, a checkerboard, or rings: test objects and aliased grids."""
+    first, second = _in_plane(canvas)
+    turn, pitch = canvas.each(0, 1.57), canvas.each(8, 40)
+    u = (first * torch.cos(turn) + second * torch.sin(turn)) * 6.28 / pitch
+    v = (second * torch.cos(turn) - first * torch.sin(turn)) * 6.28 / pitch
+    rings = torch.sin(torch.hypot(first, second) * 6.28 / pitch)
+    is_ring = canvas.chance(0.3)
+    wave = is_ring * rings + (1 - is_ring) * torch.sin(u) * torch.sin(v)
+    outline = ramp(canvas.each(40, 120) - torch.maximum(first.abs(), second.abs()))
+    return canvas.each(200, 900) * (0.5 + 0.5 * (wave * canvas.each(1, 6)).clamp(-1, 1)) * outline
+
+
+def spine(canvas: Canvas) -> Tensor:
+    """Paint a column of blocks with discs between them, and a bright or dark canal behind."""
+    first, second = _in_plane(canvas)
+    bend = first - 0.002 * canvas.each(-1, 1) * second**2 - canvas.each(-25, 25)
+    pitch, wide = canvas.each(24, 38), canvas.each(12, 20)
+    block = (torch.cos(second * 6.28 / pitch + canvas.each(0, 6.28)) + 0.55).clamp(0, 1)
+    image = canvas.each(100, 500) * (1 + 0.2 * canvas.texture(12.0)) * ramp(canvas.each(50, 80) - bend.abs())
+    image = image + (canvas.each(60, 200) - image) * ramp(wide + 2 - bend.abs())
+    image = image + (canvas.each(200, 800) - image) * ramp(wide - bend.abs()) * block
+    canal = 7 - (bend - wide - 9).abs()
+    return (image + (canvas.each(30, 900) - image) * ramp(canal)).clamp_min(0)
+
+
 TRAINED: Mapping[str, Painter] = MappingProxyType(
     {
         "spheres": spheres,
@@ -171,6 +242,12 @@ TRAINED: Mapping[str, Painter] = MappingProxyType(
         "parametric map": parametric_map,
         "noise": noise,
         "boxes": stack_of_boxes,
+        "limb of chance": limb_of_chance,
+        "scrambled head": scrambled_head,
+        "banded head": banded_head,
+        "vessels": vessels,
+        "lattice": lattice,
+        "spine": spine,
     }
 )
 """Strangers that the model meets in training."""

@@ -19,11 +19,10 @@ from torch import nn
 from transformers import Qwen3VLForConditionalGeneration
 
 from benchmark.training import backgrounds, model, vocabulary
-from benchmark.training.examples import LABELS, Composer
+from benchmark.training.examples import LABELS, PROFILE, Composer
 from benchmark.training.losses import NARROW
 from benchmark.training.phantoms import Maker, Mix
 from benchmark.training.stages import Schedule, School, learn_to_see, learn_to_speak
-from worker.engine.profiles import PROFILES
 
 HEAD_FILE = "head.safetensors"
 _DEFAULT = Schedule(seconds=0.0)
@@ -33,10 +32,9 @@ def enrol(arguments: argparse.Namespace) -> School:
     """Make everything that training needs."""
     device = torch.device(arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    profile = PROFILES["sgmri"]
     # A checkpoint's embeddings belong to its own tokens
     own = None if arguments.resume is None else arguments.resume / "tokenizer.json"
-    tokenizer = vocabulary.build(profile) if own is None else Tokenizer.from_file(str(own))
+    tokenizer = vocabulary.build(PROFILE) if own is None else Tokenizer.from_file(str(own))
     fixed = list(backgrounds.load(arguments.backgrounds)) if arguments.backgrounds else []
     seeds = [10_000 + arguments.seed * 1_000 + number for number in range(arguments.phantoms)]
     # Before anything touches a GPU: the painters are forked
@@ -58,6 +56,7 @@ def enrol(arguments: argparse.Namespace) -> School:
             reuse=arguments.reuse,
             short=arguments.short,
             average=arguments.average,
+            copying=arguments.copying,
             # Boxes that are already learnt are not blurred again
             spread=_DEFAULT.spread if arguments.resume is None else NARROW,
         ),
@@ -65,9 +64,9 @@ def enrol(arguments: argparse.Namespace) -> School:
             seed=arguments.seed,
             device=device,
             backgrounds=fixed,
-            mix=Mix(normal=arguments.normal, favour=dict(arguments.favour)),
+            mix=Mix(normal=arguments.normal, stranger=arguments.strange, favour=dict(arguments.favour)),
         ),
-        composer=Composer(tokenizer=tokenizer, profile=profile, rng=np.random.default_rng(arguments.seed + 1)),
+        composer=Composer(tokenizer=tokenizer, profile=PROFILE, rng=np.random.default_rng(arguments.seed + 1)),
         student=student,
         tower=model.LiveTower(student).to(device),
         head=model.AuxiliaryHead(len(LABELS)).to(device),
@@ -117,11 +116,17 @@ def main() -> None:
     parser.add_argument("--frames-a-volume", type=int, default=_DEFAULT.frames_a_volume)
     parser.add_argument("--normal", type=float, default=Mix().normal, help="part of the volumes without a finding")
     parser.add_argument(
+        "--strange", type=float, default=Mix().stranger, help="part of the batches that are no head and no knee"
+    )
+    parser.add_argument(
         "--favour", type=favoured, nargs="*", default=[], metavar="LABEL=TIMES", help="plant a label more often"
     )
     parser.add_argument("--reuse", type=int, default=_DEFAULT.reuse)
     parser.add_argument("--short", type=float, default=_DEFAULT.short, help="how much short volumes are preferred")
     parser.add_argument("--average", type=float, default=_DEFAULT.average, help="decay of the averaged weights")
+    parser.add_argument(
+        "--copying", type=float, default=_DEFAULT.copying, help="part of the steps with summaries of made-up findings"
+    )
     parser.add_argument("--phantoms", type=int, default=24, help="painted backgrounds of conformance")
     parser.add_argument("--processes", type=int, default=2, help="that paint them")
     parser.add_argument("--backgrounds", type=Path, help="real ones, of benchmark.training.collect")

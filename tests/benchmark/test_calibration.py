@@ -16,7 +16,7 @@ from worker.engine.auxiliary import Maps
 from worker.engine.calibration import ANY, Calibration, Line
 from worker.engine.grounded import GroundedEngine
 
-_BASE = Calibration(undecided=0.02, has_scope=True)
+_BASE = Calibration(undecided=0.02, scope_threshold=0.0)
 
 
 def _points(seed: int, count: int, *, words: float, head: float) -> list[Point]:
@@ -43,7 +43,16 @@ def test_lines_are_fitted_where_there_is_enough() -> None:
     assert line.probability(6.0) == pytest.approx(0.8, abs=0.05)
     assert line.head == 0
     assert line.ece is not None and line.ece < 0.12
-    assert (fitted.undecided, fitted.has_scope) == (0.02, True)
+    assert (fitted.undecided, fitted.scope_threshold) == (0.02, 0.0)
+
+
+def test_what_is_stranger_than_every_known_volume_is_not_recognised() -> None:
+    """The threshold lies below the least familiar volume; few volumes, or a model that was never taught, set none."""
+    known = [5.0 + number / 10 for number in range(30)]
+    assert fit(Evidence(volumes=[], frames={}, recognised=known), base=_BASE).scope_threshold == 4.0
+    assert fit(Evidence(volumes=[], frames={}, recognised=[0.3] * 30), base=_BASE).scope_threshold == 0.0
+    assert fit(Evidence(volumes=[], frames={}, recognised=known[:5]), base=_BASE).scope_threshold == 0.0
+    assert fit(Evidence(volumes=[], frames={}, recognised=known), base=Calibration()).scope_threshold is None
 
 
 def test_the_better_witness_counts_more() -> None:
@@ -103,7 +112,7 @@ def test_thresholds_are_chosen_that_ground_best() -> None:
         weigh_rule=lambda ask: near if ask.frame_index not in (None, 2, 3) else None,
         heads=Maps(labels=(WHITE_MATTER,), log_odds=log_odds),
     )
-    start = Calibration(has_scope=True, lines={WHITE_MATTER: Line(temperature=1.0, head=0.1)})
+    start = Calibration(scope_threshold=0.0, lines={WHITE_MATTER: Line(temperature=1.0, head=0.1)})
     chosen = tuned(script, card(WHITE_MATTER, calibration=start), [_case()], (WHITE_MATTER,))
     assert chosen.frame_threshold == 0.0
     assert chosen.box_threshold is not None

@@ -11,7 +11,7 @@ from worker.engine.conversation import Ask, Conversation
 from worker.engine.grounding import Grounded
 from worker.engine.parsing import parse
 from worker.engine.profiles import PromptProfile
-from worker.engine.summary import agrees, facts, known_line
+from worker.engine.summary import agrees, by_size, facts, known_line
 
 _LISTED = 6
 """So many places are put into words; the boxes are all there."""
@@ -205,13 +205,18 @@ class Answering:
         return False
 
     def _classification(self, question: Question) -> Answer | None:
-        """Choose an option that wins in every order in which the options are listed, and that was found."""
+        """Choose an option that wins in every order in which the options are listed, and that was found.
+
+        The findings stand in the question, the largest first: what the main one is follows from where they are.
+        """
         orders = _orders(question.options)
+        known = known_line(by_size(self._about(question), self.profile.frame_base))
         asked = [
             Ask(
                 question=Question(
                     question_id=question.question_id, kind=question.kind, text=question.text, options=order
-                )
+                ),
+                known=known,
             )
             for order in orders
         ]

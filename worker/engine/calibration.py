@@ -102,8 +102,8 @@ class Calibration:
         The auxiliary head's log-odds below which a box is not believed; None: boxes are believed.
     snaps
         Whether boxes are drawn onto what stands out in them (:mod:`worker.engine.snapping`).
-    has_scope
-        Whether the model was taught to tell what it cannot read; without, the question is not asked of it.
+    scope_threshold
+        Log-odds from which on the model recognises the organ; None: it was not taught to, and is not asked.
     planes
         Planes (by anatomy) that it was taught; empty: any.
     """
@@ -114,7 +114,7 @@ class Calibration:
     frame_threshold: float = 0.0
     box_threshold: float | None = None
     snaps: bool = False
-    has_scope: bool = False
+    scope_threshold: float | None = None
     planes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -163,9 +163,8 @@ def to_json(calibration: Calibration) -> str:
             name: {label: asdict(line) for label, line in sorted(getattr(calibration, name).items())} for name in _LINES
         },
         **{name: getattr(calibration, name) for name in _NUMBERS},
-        "box_threshold": calibration.box_threshold,
+        **{name: getattr(calibration, name) for name in _LIMITS},
         "snaps": calibration.snaps,
-        "has_scope": calibration.has_scope,
         "planes": {anatomy: list(planes) for anatomy, planes in sorted(calibration.planes.items())},
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -173,6 +172,8 @@ def to_json(calibration: Calibration) -> str:
 
 _LINES = ("lines", "frame_lines")
 _NUMBERS = ("undecided", "frame_threshold")
+_LIMITS = ("box_threshold", "scope_threshold")
+"""Numbers that may be missing."""
 
 
 def read(path: Path) -> Calibration:
@@ -194,16 +195,19 @@ def read(path: Path) -> Calibration:
         document = json.loads(path.read_text(encoding="utf-8"))
         lines = {name: {label: Line(**entry) for label, entry in document[name].items()} for name in _LINES}
         numbers = {name: float(document[name]) for name in _NUMBERS}
-        box_threshold = None if document["box_threshold"] is None else float(document["box_threshold"])
-        _check([line for some in lines.values() for line in some.values()], [*numbers.values(), box_threshold or 0.0])
+        limits = {name: None if document[name] is None else float(document[name]) for name in _LIMITS}
+        _check(
+            [line for some in lines.values() for line in some.values()],
+            [*numbers.values(), *(limit for limit in limits.values() if limit is not None)],
+        )
         return Calibration(
             lines=MappingProxyType(lines["lines"]),
             frame_lines=MappingProxyType(lines["frame_lines"]),
             undecided=numbers["undecided"],
             frame_threshold=numbers["frame_threshold"],
-            box_threshold=box_threshold,
+            box_threshold=limits["box_threshold"],
+            scope_threshold=limits["scope_threshold"],
             snaps=bool(document["snaps"]),
-            has_scope=bool(document["has_scope"]),
             planes=MappingProxyType({anatomy: tuple(planes) for anatomy, planes in document["planes"].items()}),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -60,7 +60,7 @@ def answer_schema(question: Question, profile: PromptProfile, limits: AnswerLimi
         Bounds of numbers and texts.
     """
     keys = profile.answer_format
-    values = {keys.answer: _answer(question, limits), keys.reasoning: _text(limits.max_characters)}
+    values = {keys.answer: _answer(question, profile, limits), keys.reasoning: _text(limits.max_characters)}
     fields: dict[str, Schema] = {key: values[key] for key in answer_keys(profile)}
     if question.kind in _BOXED:
         # A caption may show nothing
@@ -70,11 +70,13 @@ def answer_schema(question: Question, profile: PromptProfile, limits: AnswerLimi
     return _object(fields)
 
 
-def _answer(question: Question, limits: AnswerLimits) -> Schema:
+def _answer(question: Question, profile: PromptProfile, limits: AnswerLimits) -> Schema:
     if question.kind is QuestionKind.DETECTION:
         return {"enum": ["Yes", "No"]}
     if question.kind is QuestionKind.COUNTING:
         return _integer(0, limits.max_count)
+    if question.kind is QuestionKind.CLASSIFICATION and profile.options_by_name:
+        return {"enum": list(question.options)}
     if question.kind is QuestionKind.CLASSIFICATION:
         letter = rf"\([A-{chr(ord('A') + len(question.options) - 1)}]\)"
         return {"type": "string", "pattern": f"^{letter}(, {letter}){{0,{len(question.options) - 1}}}$"}

@@ -187,17 +187,18 @@ class _Reading:
     def _controls(self) -> tuple[Question, ...]:
         anatomy = self._frames.anatomy
         denied = absent_by_design(anatomy)
-        if self._card.calibration.has_scope:
+        if self._card.calibration.scope_threshold is not None:
             return (scope(anatomy), *denied)
         # Weights that were never taught to tell organs apart are asked for impossible findings only
         return tuple(question for question in denied if question.labels)
 
     def _failed_control(self, controls: Sequence[Question], weights: Sequence[Weights | None]) -> Unanswered | None:
         """Return why nothing may be said: the organ is not recognised, or something impossible is affirmed."""
+        threshold = self._card.calibration.scope_threshold or 0.0
         for question, one in zip(controls, weights, strict=True):
-            affirmed = one is not None and one[0] >= one[1]
             is_scope = not question.labels
             wanted = question == scope(self._frames.anatomy)
+            affirmed = one is not None and one[0] - one[1] >= (threshold if wanted else 0.0)
             if one is None or affirmed is not wanted:
                 return Unanswered.UNFAMILIAR if is_scope else Unanswered.CONTROL_FAILED
         return None

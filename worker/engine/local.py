@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 
 from sgmri.errors import ConfigError, EngineUnavailable
 from sgmri.interfaces import Frames, ReadingControl
-from sgmri.questions import QuestionKind
 from worker.engine import auxiliary
 from worker.engine.auxiliary import AuxiliaryHead, Maps
 from worker.engine.bundle import Bundle
@@ -27,7 +26,7 @@ from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.language import LanguageModel
 from worker.engine.packing import Ending, Generated, PrefixSession
 from worker.engine.profiles import Layout, PromptProfile
-from worker.engine.prompts import answer_keys, answer_start, chatml, prefix, question_text
+from worker.engine.prompts import answer_keys, answer_start, chatml, choices, prefix, question_text
 from worker.engine.vision import Features, Grid, OnnxEncoder
 
 _log = logging.getLogger(__name__)
@@ -233,17 +232,17 @@ class LocalConversation:
                 break
             some = [asked[place] for place in places]
             rows = self._up_to_choice(session, some, groups, control)
-            choices = {self._choice(text): None for ask in some for text in _choices(ask)}
+            known = {self._choice(text): None for ask in some for text in self._choices(ask)}
             ready = [place for place, row in enumerate(rows) if row is not None]
             scores = self._language.score(
                 session,
                 [row for row in rows if row is not None],
-                list(choices),
+                list(known),
                 groups=None if groups is None else [groups[place] for place in ready],
             )
-            column = {token: place for place, token in enumerate(choices)}
+            column = {token: place for place, token in enumerate(known)}
             for place, line in zip(ready, scores, strict=True):
-                wanted = [float(line[column[self._choice(text)]]) for text in _choices(some[place])]
+                wanted = [float(line[column[self._choice(text)]]) for text in self._choices(some[place])]
                 if np.exp(wanted).sum() >= _LEAST_LIKELY:
                     weights[places[place]] = tuple(wanted)
         return weights
@@ -368,14 +367,14 @@ class LocalConversation:
         return self._speaker.tokens(wanted)  # a token holds the mark and more: the same text in other tokens
 
     def _opening(self, ask: Ask) -> list[int]:
-        return self._speaker.tokens("(") if ask.question.kind is QuestionKind.CLASSIFICATION else []
+        return self._speaker.tokens(choices(ask.question, self._speaker.profile)[0])
 
-
-def _choices(ask: Ask) -> tuple[str, ...]:
-    """Return the words that are weighed: yes and no, or the letters of the options."""
-    if ask.question.kind is QuestionKind.DETECTION:
-        return ("Yes", "No")
-    return tuple(chr(ord("A") + place) for place in range(len(ask.question.options)))
+    def _choices(self, ask: Ask) -> tuple[str, ...]:
+        """Return the words that are weighed; each begins with a token of its own."""
+        words = choices(ask.question, self._speaker.profile)[1]
+        if len({self._choice(word) for word in words}) < len(words):
+            raise ConfigError("expected options that begin with different tokens, found two alike; choose by letter")
+        return words
 
 
 def _not_cancelled(control: ReadingControl) -> None:

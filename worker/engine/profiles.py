@@ -161,6 +161,8 @@ class PromptProfile:
         Whether the answer is written before the reasoning.
     answer_format
         Keys of the answer.
+    options_by_name
+        Whether an option is chosen by its words; without, by its letter in parentheses.
     system
         The first turn; may use ``{role}``, ``{count}``, ``{first}``, ``{last}``, ``{series}``, ``{columns}``,
         ``{rows}`` and ``{contract}``.
@@ -183,6 +185,7 @@ class PromptProfile:
     pixel_budget: PixelBudget
     answer_first: bool
     answer_format: AnswerFormat
+    options_by_name: bool
     system: str
     task_lines: TaskLines
     closing: str
@@ -301,6 +304,7 @@ _SFT_FAST = PromptProfile(
     pixel_budget=_NATIVE,
     answer_first=False,
     answer_format=AnswerFormat(),
+    options_by_name=False,
     system=_SYSTEM,
     task_lines=_TASK_LINES,
     closing=_CLOSING,

@@ -131,6 +131,23 @@ def answer_start(profile: PromptProfile) -> str:
     return f'{{{json.dumps(answer_keys(profile)[0])}: "'
 
 
+def choices(question: Question, profile: PromptProfile) -> tuple[str, tuple[str, ...]]:
+    """Return what stands before a choice in the answer, and the choices: yes and no, letters, or options.
+
+    Parameters
+    ----------
+    question
+        A detection or a classification.
+    profile
+        Says how options are chosen.
+    """
+    if question.kind is QuestionKind.DETECTION:
+        return "", ("Yes", "No")
+    if profile.options_by_name:
+        return "", question.options
+    return "(", tuple(chr(ord("A") + place) for place in range(len(question.options)))
+
+
 def about_one_frame(kind: QuestionKind, labels: tuple[str, ...], profile: PromptProfile) -> Question:
     """Return the question whether, or where, one of some labels is seen on a single frame.
 

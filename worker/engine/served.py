@@ -22,11 +22,10 @@ from PIL import Image
 
 from sgmri.errors import ConfigError, EngineError, EngineUnavailable
 from sgmri.interfaces import Frames, ReadingControl
-from sgmri.questions import QuestionKind
 from worker.engine.conversation import Ask, Weights
 from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.profiles import PromptProfile
-from worker.engine.prompts import Role, Segment, answer_keys, prefix, question_text
+from worker.engine.prompts import Role, Segment, answer_keys, choices, prefix, question_text
 
 _log = logging.getLogger(__name__)
 _MAX_RESPONSE_BYTES = 4 << 20
@@ -304,15 +303,14 @@ def _text(reply: Mapping[str, Any]) -> str | None:
 def _weights(ask: Ask, reply: Mapping[str, Any], profile: PromptProfile) -> Weights | None:
     """Return the log-probabilities of the choices behind the answer's key; None where it was not reached."""
     tokens = _tokens(reply)
-    letter = ask.question.kind is QuestionKind.CLASSIFICATION
     key = answer_keys(profile)[0] if profile.answer_first else answer_keys(profile)[1]
-    mark = f'"{key}": "' + ("(" if letter else "")
-    choices = tuple(chr(ord("A") + place) for place in range(len(ask.question.options))) if letter else ("Yes", "No")
+    opening, said = choices(ask.question, profile)
+    mark = f'"{key}": "{opening}'
     text = ""
     for token in tokens:
         # White space is the server's own; the mark is looked for without it
         if _plain(text).endswith(_plain(mark)):
-            return _among(token, choices)
+            return _among(token, said)
         text += str(token.get("token", ""))
     return None
 

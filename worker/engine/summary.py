@@ -4,6 +4,7 @@ The words come last and rest on the tracklets alone, so they can be held against
 or a label that was not found, and the summary does not stand.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -54,6 +55,22 @@ def facts(tracklets: Sequence[Tracklet], frame_base: int) -> tuple[Fact, ...]:
         frames = [index for t in tracklets if t.label == label for index in t.frame_indices]
         found.append(Fact(label=label, places=count, first=min(frames) + frame_base, last=max(frames) + frame_base))
     return tuple(sorted(found, key=lambda fact: (fact.first, fact.last, fact.label)))
+
+
+def by_size(tracklets: Sequence[Tracklet], frame_base: int) -> tuple[Fact, ...]:
+    """Return one fact a label, the one first whose boxes cover most.
+
+    Parameters
+    ----------
+    tracklets
+        All that were found.
+    frame_base
+        Number of the first frame.
+    """
+    covered: Counter[str] = Counter()
+    for tracklet in tracklets:
+        covered[tracklet.label] += math.ceil(sum(finding.box.area for finding in tracklet.findings))
+    return tuple(sorted(facts(tracklets, frame_base), key=lambda fact: -covered[fact.label]))
 
 
 def known_line(found: Sequence[Fact]) -> str:

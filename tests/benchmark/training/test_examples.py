@@ -9,28 +9,26 @@ import torch
 from tokenizers import Tokenizer
 
 from benchmark.training import model, wording
-from benchmark.training.examples import ARTEFACTS, LABELS, Asked, Composer, Part
+from benchmark.training.examples import ARTEFACTS, LABELS, PROFILE, Asked, Composer, Part
 from benchmark.training.grids import Shape
 from benchmark.training.phantoms import Batch, Maker, Mix
 from benchmark.training.scanner import window
 from benchmark.training.vocabulary import NUMBERS, build
 from sgmri.catalogue import STANDARD
-from sgmri.questions import QuestionKind
+from sgmri.questions import NONE_OF_THESE, QuestionKind
 from sgmri.vocabulary import FINDINGS
 from sgmri.volume import Anatomy, Plane
 from worker.engine.language import LanguageModel
 from worker.engine.parsing import parse
-from worker.engine.profiles import PROFILES
 from worker.engine.prompts import about_one_frame, answer_start, question_text
 from worker.engine.summary import agrees
 
-_PROFILE = PROFILES["sgmri"]
 _SHAPE = Shape(anatomy=Anatomy.BRAIN, plane=Plane.AXIAL, frames=6, rows=96, columns=128)
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return build(_PROFILE)
+    return build(PROFILE)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def batch() -> Batch:
 
 @pytest.fixture
 def composer(tokenizer: Tokenizer) -> Composer:
-    return Composer(tokenizer=tokenizer, profile=_PROFILE, rng=np.random.default_rng(0))
+    return Composer(tokenizer=tokenizer, profile=PROFILE, rng=np.random.default_rng(0))
 
 
 def _text(tokenizer: Tokenizer, ids: tuple[int, ...]) -> str:
@@ -65,7 +63,7 @@ def test_prompts_are_short(tokenizer: Tokenizer) -> None:
     """The catalogue's questions take few tokens each, options and labels included."""
     for questions in STANDARD.values():
         for question in questions.questions:
-            length = len(tokenizer.encode(question_text(question, _PROFILE), add_special_tokens=False).ids)
+            length = len(tokenizer.encode(question_text(question, PROFILE), add_special_tokens=False).ids)
             assert length < 70
 
 
@@ -73,7 +71,7 @@ def test_training_text_is_the_engines(composer: Composer, tokenizer: Tokenizer, 
     """Questions are the catalogue's own prompts up to the answer, and whole answers parse to what was planted."""
     asked = composer.about_volume(batch, 0)
     starts = {
-        f"{question_text(q, _PROFILE)}<|im_end|>\n<|im_start|>assistant\n{answer_start(_PROFILE)}"
+        f"{question_text(q, PROFILE)}<|im_end|>\n<|im_start|>assistant\n{answer_start(PROFILE)}"
         for q in STANDARD[Anatomy.BRAIN].questions
     }
     assert sum(_text(tokenizer, one.question) in starts for one in asked) > 8
@@ -87,13 +85,13 @@ def _check_frame(tokenizer: Tokenizer, batch: Batch, one: Asked, volume: int, fr
     text = _text(tokenizer, one.question)
     label = next(label for label in sorted(LABELS, key=len, reverse=True) if label in text)
     boxes = [p.boxes[frame] for p in batch.truth[volume] if p.label == label and frame in p.boxes]
-    answer = answer_start(_PROFILE) + _text(tokenizer, one.answer)
+    answer = answer_start(PROFILE) + _text(tokenizer, one.answer)
     if "Where is" not in text:
         assert one.parts[0] == Part.VERDICT
-        assert answer.startswith(answer_start(_PROFILE) + ("Yes" if boxes else "No"))
+        assert answer.startswith(answer_start(PROFILE) + ("Yes" if boxes else "No"))
         return
-    question = about_one_frame(QuestionKind.LOCALISATION, (label,), _PROFILE)
-    parsed = parse(answer, question, _PROFILE, (_SHAPE.rows, _SHAPE.columns, 1), anatomy=Anatomy.BRAIN)
+    question = about_one_frame(QuestionKind.LOCALISATION, (label,), PROFILE)
+    parsed = parse(answer, question, PROFILE, (_SHAPE.rows, _SHAPE.columns, 1), anatomy=Anatomy.BRAIN)
     assert json.loads(answer)
     assert len(parsed.boxes) == len(boxes)
     assert one.parts.count(Part.EDGE) == 4 * len(boxes)
@@ -102,15 +100,35 @@ def _check_frame(tokenizer: Tokenizer, batch: Batch, one: Asked, volume: int, fr
 
 
 def test_captions_agree_with_their_findings(composer: Composer, tokenizer: Tokenizer, batch: Batch) -> None:
-    """What it is taught to summarise passes the check that the engine makes of summaries."""
-    summary = STANDARD[Anatomy.BRAIN]["brain.summary"]
-    for volume in range(len(batch.truth)):
-        one = composer._caption(summary, batch, volume)
+    """What it is taught to summarise passes the check that the engine makes of summaries; its numbers are marked."""
+    asked = [one for volume in range(len(batch.truth)) for one in composer.about_volume(batch, volume)]
+    asked += [one for _ in range(30) for one in composer.about_findings(Anatomy.BRAIN, 24)]
+    captions = [one for one in asked if "Summarise" in _text(tokenizer, one.question)]
+    assert len(captions) >= 30 + 2 * len(batch.truth)
+    for one in captions:
         known = _text(tokenizer, one.question).split("Findings: ")[1].split("\n")[0]
-        text = json.loads(answer_start(_PROFILE) + _text(tokenizer, one.answer))["answer"]
+        text = json.loads(answer_start(PROFILE) + _text(tokenizer, one.answer))["answer"]
         facts = _facts(known)
         assert text == wording.caption(facts)
         assert agrees(text, facts, Anatomy.BRAIN)
+        assert one.parts.count(Part.COPIED) == 3 * len(facts)
+
+
+def test_the_main_finding_is_the_first_that_is_told(composer: Composer, tokenizer: Tokenizer, batch: Batch) -> None:
+    """The answer is the first finding of the line, or "none of these", wherever it stands among the options."""
+    asked = [one for volume in range(len(batch.truth)) for one in composer.about_volume(batch, volume)]
+    asked += [one for _ in range(30) for one in composer.about_findings(Anatomy.BRAIN, 24)]
+    right = set()
+    for one in asked:
+        text = _text(tokenizer, one.question)
+        if "main finding" not in text:
+            continue
+        first = _facts(text.split("Findings: ")[1].split("\n")[0])[0].label
+        option = _text(tokenizer, one.answer)
+        assert option == (first if f") {first}\n" in text else NONE_OF_THESE)
+        assert one.parts[0] == Part.VERDICT
+        right.add((option, text.split(f") {option}\n")[0][-1]))
+    assert len(right) > 8
 
 
 def _facts(known: str):  # type: ignore[no-untyped-def]

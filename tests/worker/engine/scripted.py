@@ -39,7 +39,7 @@ def card(*labels: str, calibration: Calibration | None = None) -> Card:
         profile=PROFILE,
         labels=labels or (WHITE_MATTER, LACUNE, MASS, "Possible artifact"),
         question_set_ids=("brain-1", "knee-1"),
-        calibration=calibration or Calibration(has_scope=True, planes={"brain": ("axial",)}),
+        calibration=calibration or Calibration(scope_threshold=0.0, planes={"brain": ("axial",)}),
     )
 
 

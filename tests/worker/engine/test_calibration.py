@@ -15,7 +15,7 @@ _CALIBRATION = Calibration(
     box_threshold=-1.5,
     snaps=True,
     frame_threshold=-0.3,
-    has_scope=True,
+    scope_threshold=0.0,
     planes={"brain": ("axial",)},
 )
 

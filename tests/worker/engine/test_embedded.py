@@ -67,19 +67,11 @@ def test_its_card_has_the_numbers_of_its_examination(bundle: Bundle) -> None:
     assert len(report["by_slices"]) == 4
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "knee",
-        "knee-enhanced",
-        # Not reached yet: the lacune without a bright rim is missed, and a white matter lesion of most seeds
-        pytest.param("brain", marks=pytest.mark.xfail(reason="the embedded model misses lacunes", strict=True)),
-    ],
-)
+@pytest.mark.parametrize("name", ["brain", "knee", "knee-enhanced"])
 def test_the_phantoms_of_the_demonstration_are_read(
     name: str, loaded: tuple[GroundedEngine, LocalSpeaker], tmp_path: Path
 ) -> None:
-    """Every planted lesion is named, with a box of IoU 0.5 and more on its frame; what is not planted is absent."""
+    """Every planted lesion is named, with boxes of IoU 0.5 and more on most of its frames; all else is absent."""
     phantom = make(name)
     frames = _frames(phantom, tmp_path)
     questions = STANDARD[frames.anatomy]
@@ -90,17 +82,31 @@ def test_the_phantoms_of_the_demonstration_are_read(
             f for answer in answers.values() for t in answer.evidence for f in t.findings if f.label == lesion.label
         ]
         scale = frames.scaling
-        assert any(
-            f.frame_index == p.frame_index and iou(f.box, scale.to_model(p.box)) >= 0.5
-            for f in seen
+        right = [
+            any(f.frame_index == p.frame_index and iou(f.box, scale.to_model(p.box)) >= 0.5 for f in seen)
             for p in lesion.findings
-        ), lesion.label
+        ]
+        assert sum(right) > len(right) / 2, lesion.label
     for question in questions.questions:
         if question.kind is QuestionKind.DETECTION:
             given = answers[question.question_id]
             if given.unanswered is not Unanswered.OUTSIDE_ENGINE_SCOPE:
                 there = bool(planted & set(question.labels)) if question.labels else bool(planted)
                 assert given.presence is (Presence.PRESENT if there else Presence.ABSENT), question.question_id
+
+
+def test_the_findings_of_the_demonstration_are_counted_and_summarised(
+    loaded: tuple[GroundedEngine, LocalSpeaker], tmp_path: Path
+) -> None:
+    """The default phantom: as many lesions and kinds as were planted, the main one chosen, each in the summary."""
+    phantom = make("brain")
+    frames = _frames(phantom, tmp_path)
+    answers = {answer.question_id: answer for answer in loaded[0].answer(frames, STANDARD[frames.anatomy], _CONTROL)}
+    planted = {lesion.label for lesion in phantom.lesions}
+    assert answers["brain.count.lesions"].count == len(phantom.lesions)
+    assert answers["brain.count.kinds"].count == len(planted)
+    assert answers["brain.which"].chosen == ("Nonspecific white matter lesion",)
+    assert all(label in answers["brain.summary"].text for label in planted)
 
 
 @pytest.mark.parametrize("name", ["brain-normal", "knee-normal"])

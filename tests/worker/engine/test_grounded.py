@@ -67,6 +67,14 @@ def test_controls_are_asked_first_and_never_shown() -> None:
     assert not any(name.startswith(("control", "knee")) for name in answers)
 
 
+@pytest.mark.parametrize(("threshold", "is_read"), [(3.0, True), (5.0, False)])
+def test_an_organ_that_is_hardly_recognised_is_not_read(threshold: float, is_read: bool) -> None:
+    """The script recognises it with log-odds 3.9: less than the calibration asks for is unfamiliar."""
+    answers = _read(Script(places=_PLACES), calibration=Calibration(scope_threshold=threshold))
+    reasons = {answer.unanswered for answer in answers.values()}
+    assert (reasons == {Unanswered.UNFAMILIAR}) is not is_read
+
+
 @pytest.mark.parametrize(
     ("denied", "affirmed", "reason"),
     [
@@ -121,7 +129,7 @@ def test_an_unplain_answer_is_no_negative() -> None:
 def test_an_undecided_volume_is_looked_at_frame_by_frame() -> None:
     """Between the thresholds, frames decide: seen is present without a certainty, unseen stays undetermined."""
     rule = {_BRAIN["brain.screen.white-matter"]: UNSURE, _BRAIN["brain.screen.mass"]: UNSURE}
-    calibration = Calibration(has_scope=True, undecided=0.1)
+    calibration = Calibration(scope_threshold=0.0, undecided=0.1)
     script = Script(places={WHITE_MATTER: {2: [_SPOT]}}, weigh_rule=lambda ask: rule.get(ask.question))
     answers = _read(script, calibration=calibration)
     assert answers["brain.screen.white-matter"].presence is Presence.PRESENT
@@ -178,7 +186,7 @@ def test_calibration_changes_certainty_and_verdict() -> None:
     from worker.engine.calibration import Line
 
     lines = {MASS: Line(temperature=2.0), LACUNE: Line(temperature=1.0, shift=9.0)}
-    answers = _read(Script(), calibration=Calibration(has_scope=True, lines=lines))
+    answers = _read(Script(), calibration=Calibration(scope_threshold=0.0, lines=lines))
     mass = answers["brain.screen.mass"]
     assert mass.calibrated
     assert mass.certainty == pytest.approx(1 / (1 + (0.02 / 0.98) ** 0.5))

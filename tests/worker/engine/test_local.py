@@ -153,6 +153,26 @@ def test_options_are_weighed_by_their_letters(talk: LocalConversation) -> None:
         assert weights is None or len(weights) == len(which.options)
 
 
+def test_options_may_be_weighed_by_their_words(bundle: Bundle, peer: Qwen3VLForConditionalGeneration) -> None:
+    """A profile that chooses by name: the log-probability of each option's first token, as transformers gives it."""
+    speaker = LocalSpeaker.load(bundle, replace(PROFILES["sgmri"], options_by_name=True), Device())
+    which = replace(_BRAIN["brain.which"], options=("Mass", "Edema", "None of these"))
+    conversation = speaker.open(shown(), _CONTROL)
+    (weights,) = conversation.weigh([Ask(question=which)], _CONTROL)
+    inputs = whole_inputs(speaker, shown(), _turn(speaker, Ask(question=which)) + answer_start(speaker.profile))
+    first = [speaker.tokens(option)[0] for option in which.options]
+    with torch.inference_mode():
+        expected = peer(**inputs).logits[0, -1].log_softmax(0)[first].numpy()
+    if weights is None:
+        assert np.exp(expected).sum() < 0.021
+    else:
+        np.testing.assert_allclose(weights, expected, atol=2e-4)
+    alike = replace(which, options=("Mass", "Mass effect"))
+    with pytest.raises(ConfigError, match="begin with different tokens"):
+        conversation.weigh([Ask(question=alike)], _CONTROL)
+    speaker.close()
+
+
 def test_reasoning_is_written_before_the_choice_is_weighed(bundle: Bundle) -> None:
     """A profile that reasons first: the choice stands behind the reasoning that the model itself wrote."""
     profile = replace(PROFILES["sgmri-vqa-sft"], pixel_budget=PROFILES["sgmri"].pixel_budget)
@@ -266,4 +286,4 @@ def test_the_bundle_is_a_directory_that_was_sealed(bundle: Bundle, tmp_path: Pat
     assert card.identity == bundle.identity()
     assert card.labels == ("Nonspecific white matter lesion", "Mass")
     assert not card.calibration.lines
-    assert not card.calibration.has_scope
+    assert card.calibration.scope_threshold is None
