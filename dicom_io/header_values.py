@@ -66,8 +66,7 @@ def read_values(
     wanted, elements = sorted(set(keywords)), sorted(set(private))
     for path in paths:
         with quietly():
-            dataset, _ = read_file(path, header_only=True, max_bytes=HEADER_BYTES)
-            header = Header(dataset)
+            header = Header(read_file(path, header_only=True, max_bytes=HEADER_BYTES).dataset)
             for keyword in wanted:
                 for part in _parts(header):
                     _keep(found, keyword, _typed(keyword, part.texts(keyword)))
