@@ -75,7 +75,9 @@ def _as_rle(ds: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "is_direct"), [(_as_implicit, True), (_with_more, False), (_as_rle, False)], ids=lambda one: str(one)
+    ("edit", "is_direct"),
+    [(_as_implicit, True), (_with_more, False), (_as_rle, False)],
+    ids=["implicit", "padded", "run-length"],
 )
 def test_only_what_is_regular_is_taken_directly(
     tmp_path: Path, edit: Callable[[Dataset], None], is_direct: bool

@@ -395,7 +395,7 @@ def _facts(plain: InstanceFacts, whole: SeriesFacts, frames: Sequence[FrameFacts
 
 @given(frames=_legal_frames(), enhanced=st.booleans())
 def test_no_frame_is_lost_or_read_twice(plain: InstanceFacts, frames: list[FrameFacts], enhanced: bool) -> None:
-    """Each frame of a legal series is in one sub-volume or counted as a copy; what is read ascends along the normal."""
+    """Each frame of a legal series is in one sub-volume or counted as a copy; what is read runs one way."""
     facts = _facts(plain, describe([plain.path]), frames, enhanced=enhanced)
     sub_volumes = split(facts)
     seen = [
@@ -412,7 +412,9 @@ def test_no_frame_is_lost_or_read_twice(plain: InstanceFacts, frames: list[Frame
             stack = arrange(one.facts)
         except SeriesError:
             continue
-        depths_mm = [float(np.dot(frame.position_mm or (), stack.orientation.normal)) for _, frame in stack.frames]
+        depths_mm = [
+            float(np.dot(frame.position_mm or (), stack.orientation.frame_direction)) for _, frame in stack.frames
+        ]
         assert all(np.diff(depths_mm) > 0)
         assert len(stack.frames) == len(one.frames)
     read = choose(facts).sub_volume
