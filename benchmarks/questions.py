@@ -38,7 +38,7 @@ from worker.engine.grounded import GroundedEngine
 from worker.engine.loading import load_engine
 from worker.engine.local import Device, LocalSpeaker
 from worker.engine.places import embedded_bundle
-from worker.engine.prompts import answer_start, question_text
+from worker.engine.prompts import answer_start, question_text, turn
 
 FRAMES = 24
 NEW_TOKENS = 32
@@ -80,7 +80,7 @@ class Ways:
 
     def _turn(self, question: Question) -> str:
         profile = self._speaker.profile
-        return f"{question_text(question, profile)}<|im_end|>\n<|im_start|>assistant\n{answer_start(profile)}"
+        return turn(question_text(question, profile)) + answer_start(profile)
 
     def naive(self, frames: Frames, questions: list[Question]) -> tuple[int, int]:
         """Ask transformers' generate, everything anew each time."""

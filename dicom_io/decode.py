@@ -21,7 +21,7 @@ from pydicom.uid import UID
 from dicom_io.codecs import check_frames, decoded, truncated
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import FrameFacts, InstanceFacts
-from dicom_io.native import read
+from dicom_io.native import are_low_bits, read
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange, check_size
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -173,7 +173,7 @@ def _check_pixel_data(dataset: FileDataset, facts: InstanceFacts, limits: Limits
     if seen != (facts.rows, facts.columns, facts.number_of_frames, facts.samples_per_pixel):
         raise MalformedInstance("expected the matrix that was inspected, found another; the file has changed")
     allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
-    if allocated not in (8, 16) or not 1 <= stored <= allocated or high != stored - 1:
+    if not are_low_bits(allocated, stored, high):
         raise MalformedInstance("expected 8 or 16 bits allocated and the stored bits at their low end, found others")
     length = _length_of_pixel_data(dataset, facts)
     expected = facts.number_of_frames * facts.rows * facts.columns * allocated // 8

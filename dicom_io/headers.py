@@ -14,7 +14,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -191,6 +191,15 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
+def _each(value: object) -> Iterable[object]:
+    return value if isinstance(value, MultiValue | list) else (value,)
+
+
+def _stripped(values: Iterable[object]) -> tuple[str, ...]:
+    texts = [str(single).strip(" \0") for single in values]
+    return tuple([text for text in texts if text])
+
+
 class Header:
     """Tolerant access to the attributes of one data set or item: what cannot be read counts as missing.
 
@@ -220,11 +229,7 @@ class Header:
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Return the non-empty values as stripped texts."""
         value = self._value(keyword)
-        if value is None:
-            return ()
-        values = value if isinstance(value, MultiValue | list) else (value,)
-        texts = [str(single).strip(" \0") for single in values if single is not None]
-        return tuple([text for text in texts if text])
+        return () if value is None else _stripped(single for single in _each(value) if single is not None)
 
     def text(self, keyword: str) -> str:
         """Return the first value, or an empty text."""
@@ -279,9 +284,7 @@ class Header:
             value = value[:_PRIVATE_BYTES].decode("ascii").split("\\") if isinstance(value, bytes) else value
         except LIBRARY_ERRORS:
             return ()
-        values = list(value) if isinstance(value, MultiValue | list) else [value]
-        texts = (str(single).strip(" \0") for single in values if isinstance(single, str | int | float))
-        return tuple(text for text in texts if text)
+        return _stripped(single for single in _each(value) if isinstance(single, str | int | float))
 
     def count(self, keyword: str) -> int:
         """Return the value as a positive integer, or 0."""

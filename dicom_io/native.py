@@ -55,6 +55,17 @@ class NativePixels:
     header_crc32: int
 
 
+def are_low_bits(allocated: int, stored: int, high: int) -> bool:
+    """Tell whether pixel cells are of 8 or 16 bits with the stored ones at the low end, as everything here is read.
+
+    Parameters
+    ----------
+    allocated, stored, high
+        Bits Allocated, Bits Stored and High Bit (PS3.5 8.1.1).
+    """
+    return allocated in (8, 16) and 1 <= stored <= allocated and high == stored - 1
+
+
 def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
     """Return where the pixels lie; None where anything about them is unusual.
 
@@ -80,7 +91,7 @@ def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
         return None
     rows, columns, samples, allocated, stored, high, representation = numbers
     expected = frames * rows * columns * allocated // 8
-    is_regular = allocated in (8, 16) and 1 <= stored <= allocated and high == stored - 1 and representation in (0, 1)
+    is_regular = are_low_bits(allocated, stored, high) and representation in (0, 1)
     if not is_regular or samples != 1 or expected <= 0 or length not in (expected, expected + expected % 2):
         return None
     offset = start + header_bytes
@@ -119,13 +130,13 @@ def read(path: Path, pixels: NativePixels) -> NDArray[np.integer] | None:
     """
     frames, rows, columns = pixels.shape
     count = frames * rows * columns
+    end = pixels.offset + count * pixels.bits_allocated // 8
     try:
         with path.open("rb", buffering=0) as stream:
-            content = stream.read(pixels.offset + count * pixels.bits_allocated // 8)
+            content = stream.read(end)
     except OSError:
         return None
-    is_short = len(content) < pixels.offset + count * pixels.bits_allocated // 8
-    if is_short or zlib.crc32(memoryview(content)[: pixels.offset]) != pixels.header_crc32:
+    if len(content) < end or zlib.crc32(memoryview(content)[: pixels.offset]) != pixels.header_crc32:
         return None
     dtype = np.dtype(f"<{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}")
     values: NDArray[np.integer] = np.frombuffer(content, dtype, count, pixels.offset)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dicom_io.decode import Limits, decode
+from dicom_io.decode import decode
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.selection import Choice, choose
 from dicom_io.series import describe
@@ -92,7 +92,7 @@ def read_series(
     assert choice.anatomy is not None and choice.question_set_id is not None and choice.sub_volume is not None
     questions = by_id(choice.question_set_id)
     with _timed("decode", timing):
-        volume = decode(choice.sub_volume.facts, choice.anatomy, Limits())
+        volume = decode(choice.sub_volume.facts, choice.anatomy)
     with _timed("render", timing):
         frames = render(volume)
     with _timed("answer", timing):
@@ -105,7 +105,7 @@ def load_frames(paths: Sequence[Path]) -> Frames:
     choice = choose(describe(paths))
     if choice.anatomy is None or choice.sub_volume is None:
         raise UnsupportedSeries(f"the series is not read: {choice.explanation}", choice.reason)
-    return render(decode(choice.sub_volume.facts, choice.anatomy, Limits()))
+    return render(decode(choice.sub_volume.facts, choice.anatomy))
 
 
 def to_reading(

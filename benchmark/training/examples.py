@@ -29,7 +29,7 @@ from sgmri.volume import Anatomy, Weighting
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.positions import mrope_positions
 from worker.engine.profiles import PROFILES, PixelBudget, PromptProfile
-from worker.engine.prompts import about_one_frame, answer_keys, answer_start, chatml, prefix, question_text
+from worker.engine.prompts import about_one_frame, answer_keys, answer_start, chatml, prefix, question_text, turn
 from worker.engine.summary import Fact, known_line
 
 PROFILE = replace(
@@ -142,7 +142,7 @@ class Composer:
     def ask(self, question: Question, answer: str, *, known: str = "") -> Asked:
         """Return a question with an answer that starts behind :func:`answer_start`."""
         text = question_text(question, self.profile, known=known)
-        start = f"{text}<|im_end|>\n<|im_start|>assistant\n{answer_start(self.profile)}"
+        start = turn(text) + answer_start(self.profile)
         tokens = self.tokens(answer)
         parts = [int(Part.WORDS)] * len(tokens)
         if question.kind in (QuestionKind.DETECTION, QuestionKind.CLASSIFICATION):

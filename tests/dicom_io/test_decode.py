@@ -35,20 +35,13 @@ from dicom_io.stacking import arrange
 from sgmri.errors import IncompleteSeries, MalformedInstance, SeriesError, SgmriError, UnsupportedSeries
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, Volume
+from tests.series_files import written
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
-def _written(datasets: list[Dataset], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03d}.dcm" for number in range(len(datasets))]
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    return paths
-
-
 def _decoded(datasets: list[Dataset], folder: Path, anatomy: Anatomy = Anatomy.BRAIN) -> Volume:
-    return decode(describe(_written(datasets, folder)), anatomy)
+    return decode(describe(written(datasets, folder)), anatomy)
 
 
 def _small(frames: int = 6) -> list[Dataset]:
@@ -191,7 +184,7 @@ def test_unusable_rescale_is_malformed(tmp_path: Path, slope: str, intercept: st
     """A rescale that makes no finite values fails the series instead of filling it with nonsense."""
     datasets = _small()
     datasets[2].RescaleSlope, datasets[2].RescaleIntercept = "77777777", "66666666"
-    paths = _written(datasets, tmp_path)
+    paths = written(datasets, tmp_path)
     content = paths[2].read_bytes()
     content = content.replace(b"77777777", slope.encode().ljust(8)).replace(b"66666666", intercept.encode().ljust(8))
     paths[2].write_bytes(content)
@@ -201,7 +194,7 @@ def test_unusable_rescale_is_malformed(tmp_path: Path, slope: str, intercept: st
 
 def test_values_are_finite_and_order_does_not_matter(tmp_path: Path) -> None:
     """The order of the files changes nothing, and no voxel is left without a value."""
-    paths = _written(_small(), tmp_path)
+    paths = written(_small(), tmp_path)
     volumes = [decode(describe(order), Anatomy.BRAIN) for order in (paths, paths[::-1], paths[3:] + paths[:3])]
     for volume in volumes:
         assert np.isfinite(volume.voxels).all()
@@ -224,7 +217,7 @@ def test_few_missing_slices_are_logged_as_a_count(tmp_path: Path, caplog: pytest
     """Two slices missing of 22 are read; the log says how many, and nothing else."""
     datasets = _small(22)
     del datasets[4], datasets[11]
-    paths = _written(datasets, tmp_path)
+    paths = written(datasets, tmp_path)
     facts = describe(paths)
     assert arrange(facts).missing == 2
     volume = decode(facts, Anatomy.BRAIN)
@@ -295,7 +288,7 @@ def test_uncompressed_encodings_are_read(tmp_path: Path, syntax: UID, signed: bo
     ds = _single(pixels.astype(np.int16 if signed else np.uint16))
     ds.PixelRepresentation = int(signed)
     ds.file_meta.TransferSyntaxUID = syntax
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     np.testing.assert_array_equal(_stored(path)[0], pixels)
 
 
@@ -307,7 +300,7 @@ def test_compressed_encodings_are_read(tmp_path: Path, syntax: UID, signed: bool
     ds = _single(pixels.astype(np.int16 if signed else np.uint16))
     ds.PixelRepresentation = int(signed)
     ds.compress(syntax, generate_instance_uid=False)
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert inspect(path).transfer_syntax_uid == syntax
     np.testing.assert_array_equal(_stored(path)[0], pixels)
 
@@ -325,7 +318,7 @@ def test_unused_bits_are_dropped(tmp_path: Path, syntax: UID, signed: bool) -> N
         ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 15, 0  # else the encoder refuses the rubbish
         ds.compress(RLELossless, generate_instance_uid=False)
         ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, int(signed)
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     np.testing.assert_array_equal(_stored(path)[0], pixels)
 
 
@@ -356,7 +349,7 @@ def test_cut_file_is_truncated(tmp_path: Path, syntax: UID, part: float) -> None
     ds = _single(np.random.default_rng(4).integers(0, 4096, (64, 64)).astype(np.uint16))
     if syntax == RLELossless:
         ds.compress(RLELossless, generate_instance_uid=False)
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
     assert _reason(path) is Reason.TRUNCATED_INSTANCE
@@ -365,7 +358,7 @@ def test_cut_file_is_truncated(tmp_path: Path, syntax: UID, part: float) -> None
 def test_long_pixel_data_cut_on_disk_is_truncated(tmp_path: Path) -> None:
     """Pixels of more than a megabyte, which stay on disk until asked for, are measured too."""
     ds = _single(np.zeros((1024, 1024), np.uint16))
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert _stored(path).shape == (1, 1024, 1024)
     path.write_bytes(path.read_bytes()[:-10])
     assert _reason(path) is Reason.TRUNCATED_INSTANCE
@@ -377,7 +370,7 @@ def test_short_or_missing_pixel_data_is_truncated(tmp_path: Path) -> None:
     short.Rows = 7
     del none.PixelData, coded.PixelData
     coded.file_meta.TransferSyntaxUID = RLELossless
-    assert [_reason(path) for path in _written([short, none, coded], tmp_path)] == [Reason.TRUNCATED_INSTANCE] * 3
+    assert [_reason(path) for path in written([short, none, coded], tmp_path)] == [Reason.TRUNCATED_INSTANCE] * 3
 
 
 @pytest.mark.parametrize("length", [1000, 2_000_000])
@@ -385,7 +378,7 @@ def test_pixel_data_far_beyond_the_matrix_is_refused(tmp_path: Path, length: int
     """More bytes than any volume within the limits can have are not read."""
     ds = _single(np.zeros((6, 6), np.uint16))
     ds.PixelData = bytes(length)
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert _reason(path, Limits(max_voxels=36)) is Reason.TOO_LARGE
 
 
@@ -395,11 +388,11 @@ def test_missing_compressed_frames_are_truncated(tmp_path: Path) -> None:
     ds.Rows = ds.Columns = 16
     ds.PixelData = np.zeros((22, 16, 16), np.uint16).tobytes()
     ds.compress(RLELossless, generate_instance_uid=False)
-    (path,) = _written([ds], tmp_path / "whole")
+    (path,) = written([ds], tmp_path / "whole")
     assert _stored(path).shape == (22, 16, 16)
     frame = struct.pack("<16L", 2, 64, 68, *([0] * 13)) + b"\x81\x00\x81\x00" * 2
     ds.PixelData = encapsulate([frame] * 21)
-    (path,) = _written([ds], tmp_path / "cut")
+    (path,) = written([ds], tmp_path / "cut")
     assert _reason(path) is Reason.TRUNCATED_INSTANCE
 
 
@@ -422,7 +415,7 @@ def test_compressed_frame_of_another_size_is_refused_before_decoding(tmp_path: P
     ):
         ds = _single(pixels)
         ds.compress(syntax, generate_instance_uid=False)
-        (path,) = _written([ds], tmp_path)
+        (path,) = written([ds], tmp_path)
         np.testing.assert_array_equal(_stored(path)[0], pixels)
         content = path.read_bytes()
         place = content.index(
@@ -441,7 +434,7 @@ def test_run_lengths_beyond_the_frame_stay_inside_our_errors(tmp_path: Path, run
     ds = _single(np.zeros((16, 16), np.uint16))
     ds.PixelData = encapsulate([header + segment * 2])
     ds.file_meta.TransferSyntaxUID = RLELossless
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     try:
         assert (_stored(path) == 0x0707).all()
     except MalformedInstance:
@@ -452,7 +445,7 @@ def test_deflated_pixels_that_explode_are_refused(tmp_path: Path) -> None:
     """A deflated file is inflated up to the limit only (fault 31)."""
     ds = _single(np.zeros((1000, 1000), np.uint16))
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert path.stat().st_size < 10_000
     # two bytes a voxel are well within four bytes a voxel, so that only padding can go beyond
     assert _stored(path).shape == (1, 1000, 1000)
@@ -474,7 +467,7 @@ def test_limits_come_before_pixels(tmp_path: Path) -> None:
     ds = _single(np.zeros((4, 4), np.uint16))
     ds.Rows = ds.Columns = 65535
     del ds.PixelData
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert _reason(path) is Reason.TOO_LARGE
 
 
@@ -494,23 +487,23 @@ def test_impossible_pixel_descriptions_are_refused(tmp_path: Path, attributes: d
     ds = _single(np.zeros((4, 4), np.uint16))
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
-    (path,) = _written([ds], tmp_path)
+    (path,) = written([ds], tmp_path)
     assert _reason(path) is reason
 
 
 def test_file_changed_after_inspection_is_refused(tmp_path: Path) -> None:
     """A file whose matrix is another one than was inspected is not decoded."""
     first, second = _single(np.zeros((4, 4), np.uint16)), _single(np.zeros((2, 8), np.uint16))
-    (path,) = _written([first], tmp_path)
+    (path,) = written([first], tmp_path)
     facts = inspect(path)
-    _written([second], tmp_path)
+    written([second], tmp_path)
     with pytest.raises(MalformedInstance, match="changed"):
         stored_frames(facts)
 
 
 def test_file_gone_after_inspection_is_incomplete(tmp_path: Path) -> None:
     """A file that is gone makes the series incomplete."""
-    paths = _written(_small(), tmp_path)
+    paths = written(_small(), tmp_path)
     facts = describe(paths)
     paths[3].unlink()
     with pytest.raises(IncompleteSeries):

@@ -12,6 +12,7 @@ from dicom_io.series import describe, scan_folder
 from dicom_io.stacking import Limits
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy
+from tests.series_files import written
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
@@ -27,10 +28,7 @@ def _small(name: str = "brain-normal") -> list[Dataset]:
 
 
 def _chosen(datasets: list[Dataset], folder: Path, limits: Limits | None = None) -> Choice:
-    paths = [folder / f"{number:03d}.dcm" for number in range(len(datasets))]
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    choice = choose(describe(paths), limits)
+    choice = choose(describe(written(datasets, folder)), limits)
     assert not any(canary in choice.explanation for canary in CANARIES)
     assert choice.taken is (choice.reason is Reason.NONE)
     return choice

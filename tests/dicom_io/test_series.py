@@ -13,6 +13,7 @@ from dicom_io.series import describe, fat_suppressed_of, scan_folder, weighting_
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, Plane, Weighting
+from tests.series_files import written
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -24,14 +25,6 @@ def _small(name: str = "brain-normal", *, seed: int = 0) -> list[Dataset]:
         ds.Rows = ds.Columns = 4
         ds.PixelData = np.zeros((int(ds.get("NumberOfFrames", 1)), 4, 4), np.uint16).tobytes()
     return datasets
-
-
-def _written(datasets: list[Dataset], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03d}.dcm" for number in range(len(datasets))]
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    return paths
 
 
 def _asked(**texts: str) -> tuple[Anatomy | None, Evidence]:
@@ -137,7 +130,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> InstanceFacts:
     ds = _small()[0]
     for keyword in ("SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined", "ReceiveCoilName"):
         delattr(ds, keyword)
-    (path,) = _written([ds], tmp_path_factory.mktemp("plain"))
+    (path,) = written([ds], tmp_path_factory.mktemp("plain"))
     return replace(
         inspect(path),
         repetition_time_ms=None,
@@ -220,10 +213,10 @@ def test_fat_suppression_is_known_or_not(
 
 def test_phantoms_are_described(tmp_path: Path) -> None:
     """A brain FLAIR and a fat-suppressed knee PD are described as such."""
-    brain = describe(_written(_small(), tmp_path / "brain"))
+    brain = describe(written(_small(), tmp_path / "brain"))
     assert (brain.anatomy, brain.plane, brain.weighting) == (Anatomy.BRAIN, Plane.AXIAL, Weighting.FLAIR)
     assert brain.frame_count == 22
-    knee = describe(_written(_small("knee-enhanced"), tmp_path / "knee"))
+    knee = describe(written(_small("knee-enhanced"), tmp_path / "knee"))
     assert (knee.anatomy, knee.plane, knee.weighting) == (Anatomy.KNEE, Plane.CORONAL, Weighting.PD)
     assert knee.fat_suppressed is True
     assert knee.frame_count == 22
@@ -235,7 +228,7 @@ def test_facts_come_from_all_instances(tmp_path: Path) -> None:
     datasets[7].RepetitionTime, datasets[7].EchoTime, datasets[7].InversionTime = "500", "10", ""
     datasets[9].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     datasets[11].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    facts = describe(_written(datasets, tmp_path))
+    facts = describe(written(datasets, tmp_path))
     assert facts.weighting is Weighting.UNKNOWN
     assert facts.is_localiser
     assert facts.plane is None
@@ -244,11 +237,11 @@ def test_facts_come_from_all_instances(tmp_path: Path) -> None:
 def test_instance_sent_twice_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same SOP Instance UID is one instance; a different content under it is logged without values."""
     datasets = _small()
-    paths = _written(datasets, tmp_path / "a") + _written(datasets[:3], tmp_path / "b")
+    paths = written(datasets, tmp_path / "a") + written(datasets[:3], tmp_path / "b")
     assert describe(paths).frame_count == 22
     assert caplog.records == []
     datasets[0].EchoTime = "99"
-    paths += _written(datasets[:1], tmp_path / "c")
+    paths += written(datasets[:1], tmp_path / "c")
     assert describe(paths).frame_count == 22
     assert [record.getMessage() for record in caplog.records] == [
         "1 instances share a SOP Instance UID with a different one; the first of each is kept"
@@ -259,15 +252,15 @@ def test_describe_wants_one_series(tmp_path: Path) -> None:
     """Nothing, or instances of two series, is refused."""
     with pytest.raises(IncompleteSeries):
         describe([])
-    paths = _written(_small()[:2], tmp_path / "a") + _written(_small(seed=1)[:2], tmp_path / "b")
+    paths = written(_small()[:2], tmp_path / "a") + written(_small(seed=1)[:2], tmp_path / "b")
     with pytest.raises(MalformedInstance, match="several"):
         describe(paths)
 
 
 def test_folder_is_sorted_into_series(tmp_path: Path) -> None:
     """Series come out whole although their files are mixed, and what is no instance is listed with a reason."""
-    _written(_small(), tmp_path / "x" / "a")
-    _written(_small("knee-enhanced"), tmp_path / "x")
+    written(_small(), tmp_path / "x" / "a")
+    written(_small("knee-enhanced"), tmp_path / "x")
     phantoms.make_non_mr().save_as(tmp_path / "ct.dcm", enforce_file_format=True)
     (tmp_path / "x" / "readme.txt").write_text("hello")
     folder = scan_folder(tmp_path)
@@ -281,7 +274,7 @@ def test_folder_is_sorted_into_series(tmp_path: Path) -> None:
 
 def test_single_file_and_missing_folder(tmp_path: Path) -> None:
     """A single file is a folder of one; a missing path is a wrong call."""
-    (path,) = _written(_small("knee-enhanced"), tmp_path)
+    (path,) = written(_small("knee-enhanced"), tmp_path)
     assert len(scan_folder(path).series) == 1
     with pytest.raises(ConfigError):
         scan_folder(tmp_path / "gone")

@@ -11,6 +11,7 @@ from conformance import phantoms
 from dicom_io.decode import decode
 from dicom_io.series import describe
 from sgmri.volume import Anatomy, Plane, Volume
+from tests.series_files import written
 
 _AXIAL = ((1, 0, 0), (0, 1, 0))
 _CORONAL = ((1, 0, 0), (0, 0, -1))
@@ -20,11 +21,7 @@ _LAST_TO_FIRST = {Plane.AXIAL: (0, 0, 1), Plane.CORONAL: (0, 1, 0), Plane.SAGITT
 
 
 def _volume(datasets: list[Dataset], folder: Path) -> Volume:
-    folder.mkdir()
-    paths = [folder / f"{number:03d}.dcm" for number in range(len(datasets))]
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    return decode(describe(paths), Anatomy.KNEE)
+    return decode(describe(written(datasets, folder)), Anatomy.KNEE)
 
 
 def _scan(cosines: tuple[tuple[float, ...], tuple[float, ...]], tilt_degrees: float, count: int = 6) -> list[Dataset]:

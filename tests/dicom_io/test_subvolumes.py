@@ -21,6 +21,7 @@ from dicom_io.subvolumes import split
 from sgmri.errors import SeriesError
 from sgmri.lifecycle import Reason
 from sgmri.volume import Plane, Weighting
+from tests import series_files
 
 Written = Callable[[Sequence[Dataset]], SeriesFacts]
 
@@ -54,14 +55,7 @@ def _with(datasets: list[Dataset], **attributes: object) -> list[Dataset]:
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
     """Write a series and describe it."""
-
-    def write(datasets: Sequence[Dataset]) -> SeriesFacts:
-        paths = [tmp_path / f"{number:04d}.dcm" for number in range(len(datasets))]
-        for ds, path in zip(datasets, paths, strict=True):
-            ds.save_as(path, enforce_file_format=True)
-        return describe(paths)
-
-    return write
+    return lambda datasets: describe(series_files.written(datasets, tmp_path))
 
 
 def _reasons(choice: Choice) -> dict[str, Reason]:

@@ -12,6 +12,7 @@ from plugin.rules import FACTS, load_rules
 from sgmri.errors import ConfigError
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy
+from tests.series_files import written
 
 CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
 
@@ -23,10 +24,7 @@ def _rules(folder: Path, text: str) -> Path:
 
 
 def _chosen(datasets: tuple[Dataset, ...], folder: Path, text: str) -> Choice:
-    paths = [folder / f"{number}.dcm" for number in range(len(datasets))]
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    choice = choose(describe(paths), rules=load_rules(_rules(folder, text)))
+    choice = choose(describe(written(datasets, folder)), rules=load_rules(_rules(folder, text)))
     said = choice.explanation + "".join(" ".join(one.ruling.not_matching) for one in choice.verdicts if one.ruling)
     assert not any(canary in said for canary in CANARIES)
     return choice

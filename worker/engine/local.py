@@ -7,6 +7,7 @@ start, from the same features: nothing is encoded twice.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -26,11 +27,10 @@ from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.language import LanguageModel
 from worker.engine.packing import Ending, Generated, PrefixSession
 from worker.engine.profiles import Layout, PromptProfile
-from worker.engine.prompts import answer_keys, answer_start, chatml, choices, prefix, question_text
+from worker.engine.prompts import answer_keys, answer_start, chatml, choices, prefix, question_text, turn
 from worker.engine.vision import Features, Grid, OnnxEncoder
 
 _log = logging.getLogger(__name__)
-_TURN = "<|im_end|>\n<|im_start|>assistant\n"
 _LEAST_LIKELY = 0.02
 """Choices that are less likely than this, all together, are not what the model wants to say."""
 _MAX_NEW_TOKENS = 384
@@ -232,7 +232,8 @@ class LocalConversation:
                 break
             some = [asked[place] for place in places]
             rows = self._up_to_choice(session, some, groups, control)
-            known = {self._choice(text): None for ask in some for text in self._choices(ask)}
+            choices_of = [self._choices(ask) for ask in some]
+            known = dict.fromkeys(chain.from_iterable(choices_of))
             ready = [place for place, row in enumerate(rows) if row is not None]
             scores = self._language.score(
                 session,
@@ -242,7 +243,7 @@ class LocalConversation:
             )
             column = {token: place for place, token in enumerate(known)}
             for place, line in zip(ready, scores, strict=True):
-                wanted = [float(line[column[self._choice(text)]]) for text in self._choices(some[place])]
+                wanted = [float(line[column[token]]) for token in choices_of[place]]
                 if np.exp(wanted).sum() >= _LEAST_LIKELY:
                     weights[places[place]] = tuple(wanted)
         return weights
@@ -286,8 +287,7 @@ class LocalConversation:
         return self._speaker.grammars.matcher(answer_schema(ask.question, self._speaker.profile, limits))
 
     def _question_ids(self, ask: Ask) -> list[int]:
-        text = question_text(ask.question, self._speaker.profile, known=ask.known)
-        return self._speaker.tokens(text + _TURN)
+        return self._speaker.tokens(turn(question_text(ask.question, self._speaker.profile, known=ask.known)))
 
     def _prefix_ids(self, frames: Frames) -> NDArray[np.int64]:
         """Return the tokens of a prefix, a placeholder for each visual token."""
@@ -335,9 +335,6 @@ class LocalConversation:
             self._alone = (tuple(some), session)
             yield self._alone
 
-    def _choice(self, text: str) -> int:
-        return self._speaker.tokens(text)[0]
-
     def _up_to_choice(
         self, session: PrefixSession, asked: Sequence[Ask], groups: Sequence[int] | None, control: ReadingControl
     ) -> list[list[int] | None]:
@@ -369,12 +366,12 @@ class LocalConversation:
     def _opening(self, ask: Ask) -> list[int]:
         return self._speaker.tokens(choices(ask.question, self._speaker.profile)[0])
 
-    def _choices(self, ask: Ask) -> tuple[str, ...]:
-        """Return the words that are weighed; each begins with a token of its own."""
-        words = choices(ask.question, self._speaker.profile)[1]
-        if len({self._choice(word) for word in words}) < len(words):
+    def _choices(self, ask: Ask) -> list[int]:
+        """Return the tokens that are weighed: the first of each choice, all different."""
+        first = [self._speaker.tokens(word)[0] for word in choices(ask.question, self._speaker.profile)[1]]
+        if len(set(first)) < len(first):
             raise ConfigError("expected options that begin with different tokens, found two alike; choose by letter")
-        return words
+        return first
 
 
 def _not_cancelled(control: ReadingControl) -> None:

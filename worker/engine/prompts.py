@@ -229,8 +229,19 @@ def chatml(segments: Sequence[Segment], question: str | None = None) -> str:
         parts.append(f"<|im_start|>{role}\n")
         parts.extend(_written(segment) for segment in group)
     if question is not None:
-        parts.append(f"{question}<|im_end|>\n<|im_start|>assistant\n")
+        parts.append(turn(question))
     return "".join(parts)
+
+
+def turn(question: str) -> str:
+    """Return what follows the prefix: the question, the end of the user's turn, and the start of the model's own.
+
+    Parameters
+    ----------
+    question
+        As :func:`question_text` returns it.
+    """
+    return f"{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def _written(segment: Segment) -> str:

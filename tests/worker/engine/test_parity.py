@@ -23,7 +23,7 @@ from worker.engine.bundle import Bundle, load
 from worker.engine.loading import load_engine
 from worker.engine.local import Device, LocalSpeaker
 from worker.engine.places import embedded_bundle
-from worker.engine.prompts import answer_start, question_text
+from worker.engine.prompts import answer_start, question_text, turn
 
 _VOLUMES, _QUESTIONS, _NEW_TOKENS = 24, 20, 24
 _MOST_SLICES = 16
@@ -82,7 +82,7 @@ def _cases() -> Iterator[Case]:
 
 def _turns(speaker: LocalSpeaker, anatomy: Anatomy) -> list[str]:
     return [
-        f"{question_text(question, speaker.profile)}<|im_end|>\n<|im_start|>assistant\n{answer_start(speaker.profile)}"
+        turn(question_text(question, speaker.profile)) + answer_start(speaker.profile)
         for question in STANDARD[anatomy].questions[:_QUESTIONS]
     ]
 
@@ -101,10 +101,10 @@ def test_packed_is_naive_token_for_token(speaker: LocalSpeaker, peer: Qwen3VLFor
         peer.model.visual.levels = [
             torch.from_numpy(level).flatten(0, 1) for level in (features.embeds, *features.deepstack)
         ]
-        run = speaker.language.run(session, [speaker.tokens(turn) for turn in turns], max_new_tokens=_NEW_TOKENS)
+        run = speaker.language.run(session, [speaker.tokens(text) for text in turns], max_new_tokens=_NEW_TOKENS)
         conversation.close()
-        for turn, answer in zip(turns, run.answers, strict=True):
-            inputs = whole_inputs(speaker, case.frames, turn)
+        for text, answer in zip(turns, run.answers, strict=True):
+            inputs = whole_inputs(speaker, case.frames, text)
             with torch.inference_mode():
                 written = peer.generate(**inputs, max_new_tokens=_NEW_TOKENS, do_sample=False)[0]
             naive = [token for token in written[inputs["input_ids"].shape[1] :].tolist() if token not in end]
