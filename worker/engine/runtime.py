@@ -1,6 +1,7 @@
 """Open onnxruntime sessions on the device that was asked for, with one of the two packages installed."""
 
 import importlib.metadata
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,10 @@ from sgmri.errors import ConfigError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+# onnxruntime's packages report their use to their maker from the moment they are imported, and keep an identifier on
+# the disk; nothing of this product may leave the machine unasked
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

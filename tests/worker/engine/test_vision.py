@@ -1,6 +1,9 @@
 """Preprocessing and positions against transformers' own; the encoder's refusals."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +128,18 @@ def test_both_runtimes_are_an_error_with_its_remedy(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="pip uninstall --yes onnxruntime onnxruntime-gpu"):
         OnnxEncoder(tmp_path / "none.onnx", installed=both)
+
+
+def test_onnxruntime_reports_nothing(tmp_path: Path) -> None:
+    """Where no environment variable keeps it quiet, opening a session writes no identifier and starts no telemetry."""
+    quiet = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY")
+    environment = {name: value for name, value in os.environ.items() if name not in quiet} | {"TMPDIR": str(tmp_path)}
+    code = (
+        "from worker.engine.places import embedded_bundle; from worker.engine.runtime import open_session; "
+        "open_session(embedded_bundle() / 'encoder.onnx', 'cpu', 1)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-gpu"])
