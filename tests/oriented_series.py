@@ -127,16 +127,15 @@ def datasets(scan: Scan, kind: Kind, order: Sequence[int], *, name: str = "brain
     kind
         How it is packed.
     order
-        Frames of the scan in the order of Instance Numbers, or of the frames of a multi-frame instance. Files of
-        single frames come in the order of the scan all the same.
+        Frames of the scan in the order of files and Instance Numbers, or of the frames of a multi-frame instance.
     name
         "brain" or "knee": the phantom whose headers it gets.
     """
     match kind:
         case Kind.CLASSIC:
-            return [_classic(scan, index, order.index(index) + 1, name) for index in range(len(order))]
+            return [_classic(scan, index, number, name) for number, index in enumerate(order, start=1)]
         case Kind.ENHANCED_SINGLE:
-            return [_enhanced(scan, kind, [index], order.index(index) + 1, name) for index in range(len(order))]
+            return [_enhanced(scan, kind, [index], number, name) for number, index in enumerate(order, start=1)]
         case _:
             return [_enhanced(scan, kind, order, 1, name)]
 
