@@ -10,21 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from dicom_io.decode import decode
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.selection import Choice, choose
 from dicom_io.series import describe
 from sgmri.catalogue import by_id
 from sgmri.errors import UnsupportedSeries
-from sgmri.findings import Laterality, Tracklet
+from sgmri.findings import Tracklet
 from sgmri.interfaces import Engine, Frames, ReadingControl
 from sgmri.questions import Answer, QuestionSet
 from sgmri.readings import Reading
-from sgmri.volume import Anatomy, Volume
+from sgmri.volume import Volume
 from worker.engine.guard import guard, refuse_wrong_sides
 from worker.rendering import render, to_source
+from worker.sides import side_of
 
 Timing = Callable[[str, float], None]
 """Told the name of a stage and how many seconds it took."""
@@ -139,43 +138,6 @@ def to_reading(
         tracklets=tuple(tracklets.values()),
         is_lossy=volume.is_lossy,
     )
-
-
-def side_of(tracklet: Tracklet, volume: Volume) -> Laterality | None:
-    """Tell on which side of the head a tracklet lies; None for a knee, or on the midline.
-
-    The midline is the centre of the tissue's extent along x (LPS: x grows to the patient's left), so an off-centre
-    head does not matter. Within 5 mm of it no side is given.
-    """
-    if volume.anatomy is not Anatomy.BRAIN:
-        return None
-    midline_mm = _midline_mm(volume)
-    positions = [
-        float(volume.to_patient_mm(finding.frame_index, *finding.box.centre)[0]) for finding in tracklet.findings
-    ]
-    offset_mm = float(np.mean(positions)) - midline_mm
-    if abs(offset_mm) < _MIDLINE_MARGIN_MM:
-        return None
-    return Laterality.LEFT if offset_mm > 0 else Laterality.RIGHT
-
-
-_MIDLINE_MARGIN_MM = 5.0
-_TISSUE = 0.2  # of the 99th percentile: above air, below any tissue
-
-
-def _midline_mm(volume: Volume) -> float:
-    tissue = volume.voxels > _TISSUE * float(np.percentile(volume.voxels, 99))
-    frame, row, column = (np.flatnonzero(tissue.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-    if not len(frame):
-        frame, row, column = (np.array([0, length - 1]) for length in volume.voxels.shape)
-    corners = [
-        volume.affine @ np.array([c, r, f, 1.0])
-        for c in (column[0], column[-1])
-        for r in (row[0], row[-1])
-        for f in (frame[0], frame[-1])
-    ]
-    x_mm = [float(corner[0]) for corner in corners]
-    return (min(x_mm) + max(x_mm)) / 2
 
 
 @contextmanager

@@ -188,12 +188,11 @@ def frame_geometry(source: Dataset, ref: FrameRef) -> FrameGeometry:
 
 def _numbers(source: Dataset, ref: FrameRef, group: str, keyword: str) -> list[float]:
     """Return an attribute's numbers from the frame's own group, the shared group, or the top level; else none."""
-    places = [source]
-    if ref.frame_number is not None:
-        per_frame = source.get("PerFrameFunctionalGroupsSequence") or []
-        shared = source.get("SharedFunctionalGroupsSequence") or []
-        items = [*per_frame[ref.frame_number - 1 : ref.frame_number], *shared[:1]]
-        places = [*(place for item in items for place in item.get(group) or []), source]
+    per_frame = source.get("PerFrameFunctionalGroupsSequence") or []
+    shared = source.get("SharedFunctionalGroupsSequence") or []
+    frame_index = (ref.frame_number or 1) - 1  # a multi-frame instance of one frame has no number, yet its groups
+    items = [*per_frame[frame_index : frame_index + 1], *shared[:1]]
+    places = [*(place for item in items for place in item.get(group) or []), source]
     for place in places:
         value = place.get(keyword)
         if value is None or value == "":

@@ -1,16 +1,21 @@
 """The order of a volume's frames belongs to the patient, not to the scanner's cosines or the files' order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
 from dicom_io.decode import decode
 from dicom_io.series import describe
-from sgmri.volume import Anatomy, Plane, Volume
+from dicom_io.stacking import arrange
+from sgmri.volume import Anatomy, FrameRef, Plane, Volume
+from tests.oriented_series import Kind, Scan, centred, datasets
 from tests.series_files import written
 
 _AXIAL = ((1, 0, 0), (0, 1, 0))
@@ -112,3 +117,59 @@ def test_phantoms_run_as_radiologists_page(tmp_path: Path, name: str, plane: Pla
     depths_mm = np.array([frame.position_mm for frame in volume.frames]) @ _LAST_TO_FIRST[plane]
     assert volume.orientation.plane is plane
     assert (np.diff(depths_mm) > 0).all()
+
+
+@st.composite
+def _legal_scans(draw: st.DrawFn) -> tuple[Scan, float, int]:
+    """Scans of any orientation, size and spacing, with the slice spacing and how many frames were lost in between."""
+    turn = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(part * part for part in q) > 0.1)))
+    w, x, y, z = turn / np.linalg.norm(turn)
+    row_cosines = np.array([1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)])
+    column_cosines = np.array([2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)])
+    shape = draw(st.tuples(st.integers(12, 16), st.integers(1, 6), st.integers(1, 6)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    pixel_spacing_mm = draw(st.tuples(st.floats(0.1, 4), st.floats(0.1, 4)))
+    spacing_mm = draw(st.floats(0.3, 12))
+    voxels = rng.integers(0, 4096, shape).astype(np.uint16)
+    whole = centred(voxels, (row_cosines, column_cosines), pixel_spacing_mm, spacing_mm)
+    uneven_mm = draw(st.sampled_from([0.0, 0.04])) * spacing_mm * rng.uniform(-1, 1, (shape[0], 1))
+    origins_mm = whole.origins_mm + uneven_mm * np.cross(row_cosines, column_cosines)
+    # The first and the last frame are no loss that anybody could notice
+    lost = draw(st.sets(st.integers(1, shape[0] - 2), max_size=2))
+    kept = [index for index in range(shape[0]) if index not in lost]
+    return replace(whole, voxels=voxels[kept], origins_mm=origins_mm[kept]), spacing_mm, len(lost)
+
+
+@settings(max_examples=60)
+@given(drawn=_legal_scans(), kind=st.sampled_from(Kind), data=st.data())
+def test_any_legal_series_keeps_its_pixels_and_their_places(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Scan, float, int], kind: Kind, data: st.DataObject
+) -> None:
+    """Frames run to head, back or right; none is turned, each voxel lies where its header says, gaps are counted."""
+    scan, spacing_mm, lost = drawn
+    order = data.draw(st.permutations(range(len(scan.voxels))))
+    facts = describe(written(datasets(scan, kind, order), tmp_path_factory.mktemp("scan")))
+    volume = decode(facts, Anatomy.BRAIN)
+    assert arrange(facts).missing == lost
+    assert volume.slice_spacing_mm == pytest.approx(spacing_mm, rel=0.1)
+    assert len(volume.frames) == len(scan.voxels)
+    direction = np.array(_LAST_TO_FIRST[volume.orientation.plane])
+    normal = np.cross(scan.row_cosines, scan.column_cosines)
+    assert abs(normal @ direction) == pytest.approx(np.abs(normal).max())
+    depths_mm = np.array([frame.position_mm for frame in volume.frames]) @ normal * np.sign(normal @ direction)
+    assert (np.diff(depths_mm) > 0).all()
+    pixels = np.argwhere(np.ones(scan.voxels.shape[1:]))
+    for frame_index, ref in enumerate(volume.frames):
+        source = _frame_of(ref, order)
+        np.testing.assert_array_equal(volume.voxels[frame_index], scan.voxels[source])
+        row, column = pixels.T
+        centres = np.stack([column, row, np.zeros_like(row), np.ones_like(row)])
+        found_mm = (volume.frame_affine(frame_index) @ centres)[:3].T
+        np.testing.assert_allclose(found_mm, scan.positions_mm(np.insert(pixels, 0, source, axis=1)), atol=1e-6)
+
+
+def _frame_of(ref: FrameRef, order: list[int]) -> int:
+    """Return the frame of the scan that a reference names."""
+    if ref.frame_number is not None:
+        return order[ref.frame_number - 1]
+    return int(ref.sop_instance_uid.removeprefix("2.25.")) - 1000

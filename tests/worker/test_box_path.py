@@ -1,6 +1,5 @@
 """A box drawn in model space is found again as the same voxels in SR and SEG."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,46 +13,13 @@ from dicom_io.decode import decode
 from dicom_io.results import write_results
 from dicom_io.selection import choose
 from dicom_io.series import describe
-from sgmri.findings import Finding, Laterality, Tracklet
+from sgmri.findings import Laterality
 from sgmri.geometry import Box
-from sgmri.interfaces import Frames, ReadingControl
-from sgmri.questions import Answer, Presence, QuestionKind, QuestionSet
-from sgmri.readings import EngineIdentity
 from sgmri.vocabulary import GENERIC_LABEL
 from sgmri.volume import Volume
+from tests.worker.one_box_engine import OneBoxEngine
 from worker.pipeline import read_paths
 from worker.rendering import render
-
-
-@dataclass
-class OneBoxEngine:
-    """Answers only that there is an abnormality: one given box on each given frame, in model pixels."""
-
-    boxes: dict[int, Box]
-    label: str
-
-    def describe(self) -> EngineIdentity:
-        return EngineIdentity(name="one box", version="1", digest="1" * 64)
-
-    def answer(self, frames: Frames, questions: QuestionSet, control: ReadingControl) -> tuple[Answer, ...]:
-        tracklet = Tracklet(
-            tracklet_id="lesion-1",
-            findings=tuple(
-                Finding(label=self.label, frame_index=index, box=box) for index, box in sorted(self.boxes.items())
-            ),
-        )
-        question = questions[f"{questions.anatomy}.any"]
-        return (
-            Answer(
-                question_id=question.question_id,
-                kind=QuestionKind.DETECTION,
-                presence=Presence.PRESENT,
-                evidence=(tracklet,),
-            ),
-        )
-
-    def close(self) -> None:
-        pass
 
 
 def volume_of(paths: tuple[Path, ...]) -> Volume:
