@@ -30,11 +30,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_io.codestreams import check_stream
+from dicom_io.codestreams import check_stream, truncated
 from dicom_io.headers import LIBRARY_ERRORS
 from dicom_io.instances import InstanceFacts
 from sgmri.errors import MalformedInstance
-from sgmri.lifecycle import Reason
 
 _PLUGINS: Final = {
     RLELossless: "pydicom",  # pylibjpeg-rle panics on damaged frames, with an error that no handler may catch
@@ -130,13 +129,6 @@ def _bare(dataset: FileDataset) -> Dataset:
 def _native_bytes(dataset: Dataset) -> int:
     pixels = int(dataset.get("NumberOfFrames", 1)) * int(dataset.Rows) * int(dataset.Columns)
     return pixels * int(dataset.BitsAllocated) // 8
-
-
-def truncated(found: str) -> MalformedInstance:
-    """Return the error for pixel data that ends too early."""
-    return MalformedInstance(
-        f"expected pixel data for every frame, found {found}; send the instance again", Reason.TRUNCATED_INSTANCE
-    )
 
 
 def check_frames(dataset: FileDataset, facts: InstanceFacts) -> None:

@@ -18,7 +18,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
-from dicom_io.codecs import check_frames, decoded, truncated
+from dicom_io.codecs import check_frames, decoded
+from dicom_io.codestreams import truncated
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import FrameFacts, InstanceFacts
 from dicom_io.native import are_low_bits, read

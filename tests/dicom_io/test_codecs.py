@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -23,10 +23,12 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
 )
 
@@ -156,6 +158,22 @@ def test_a_lossy_copy_of_a_real_image_is_its_image_and_noted() -> None:
         clear = (lossy > 2) & (lossy < 253)
         slope, intercept = np.polyfit(plain[clear], lossy[clear], 1)
         assert np.abs(plain[clear] * slope + intercept - lossy[clear]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "syntax", [JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless]
+)
+def test_a_frame_that_ends_too_early_is_truncated(tmp_path: Path, syntax: UID) -> None:
+    """A coded frame without its end is refused: JPEG decoders fill it up silently, and CharLS may never come back."""
+    path, _ = _coded(syntax, tmp_path / "image.dcm")
+    ds = dcmread(path)
+    (stream,) = generate_frames(ds.PixelData, number_of_frames=1)
+    for kept in (0.6, 0.8, 0.95):
+        ds.PixelData = encapsulate([stream[: int(kept * len(stream))]])
+        ds.save_as(path)
+        with pytest.raises(MalformedInstance) as error:
+            stored_frames(inspect(path))
+        assert error.value.reason is Reason.TRUNCATED_INSTANCE or syntax == JPEG2000Lossless
 
 
 # --- the last resort -----------------------------------------------------------------------------------------------
