@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from sgmri.errors import MalformedInstance
+from sgmri.lifecycle import Reason
 
 _SOI: Final = b"\xff\xd8"
 """Start of a JPEG or JPEG-LS stream."""
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and of its size segment."""
+_EOI: Final = b"\xff\xd9"
+"""End of a JPEG or JPEG-LS stream; coded data cannot hold it (ISO 10918-1 B.1.1.5, ISO 14495-1 A.1)."""
+_MAX_PADDING_BYTES: Final = 64
+"""One byte is due to an even length (PS3.5 A.4); some writers leave more behind the end."""
 _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 """Markers SOF0 to SOF15 (ISO 10918-1 B.1.1.3) and SOF55 (ISO 14495-1)."""
 _DHP: Final = 0xDE
@@ -38,11 +43,26 @@ class _Grid:
     columns: int
     rows: int
     components: int
+    precision: int
     tiles: int
 
 
-def check_stream(frame: bytes, rows: int, columns: int) -> None:
+def truncated(found: str) -> MalformedInstance:
+    """Return the error for pixel data that ends too early."""
+    return MalformedInstance(
+        f"expected pixel data for every frame, found {found}; send the instance again", Reason.TRUNCATED_INSTANCE
+    )
+
+
+def _unlike() -> MalformedInstance:
+    return MalformedInstance("expected coded frames of the announced rows and columns in grey, found others")
+
+
+def check_stream(frame: bytes, rows: int, columns: int) -> int:
     """Refuse a coded frame that is not of one component and the announced size, or that costs too much to decode.
+
+    Truncated JPEG streams are refused here too: decoders fill them up without a word, and CharLS never comes back from
+    some JPEG-LS ones. JPEG 2000 decoders find it out themselves.
 
     Parameters
     ----------
@@ -51,38 +71,53 @@ def check_stream(frame: bytes, rows: int, columns: int) -> None:
     rows, columns
         What the header announces.
 
+    Returns
+    -------
+    int
+        Bits of a sample, as the stream says.
+
     Raises
     ------
     MalformedInstance
-        If it is anything else.
+        If it is anything else; TRUNCATED_INSTANCE if a JPEG or JPEG-LS stream does not end.
     struct.error
         If it ends within its own header.
     """
     start = -1 if frame[:2] == _SOI else frame.find(_SOC_SIZ)
     if start < 0:
-        if _jpeg_size(frame) != (rows, columns, 1):
-            raise MalformedInstance("expected coded frames of the announced rows and columns in grey, found others")
-        return
+        return _check_jpeg(frame, rows, columns)
     if start > 0 and frame.count(_SOC_SIZ) > 1:  # wrapped as a JP2 file, which occurs: no decoy before the stream
         raise MalformedInstance("expected one codestream in a coded frame, found several")
     grid = _grid(frame, start)
     if (grid.rows, grid.columns, grid.components) != (rows, columns, 1):
-        raise MalformedInstance("expected coded frames of the announced rows and columns in grey, found others")
+        raise _unlike()
     if grid.tiles > _MAX_TILES or any(_is_costly(style, grid) for style in _coding_styles(frame, start)):
         raise MalformedInstance(
             "expected JPEG 2000 frames of few tiles, precincts and code blocks, found too many to decode in bounded "
             "memory; send the instance uncompressed"
         )
+    return grid.precision
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return (rows, columns, components) of a JPEG or JPEG-LS stream; None for anything else."""
+def _check_jpeg(frame: bytes, rows: int, columns: int) -> int:
+    place = _start_of_frame(frame)
+    if place is None:
+        raise _unlike()
+    precision, *size = struct.unpack_from(">B2HB", frame, place + 4)  # ISO 10918-1 B.2.2
+    if size != [rows, columns, 1]:
+        raise _unlike()
+    if _EOI not in frame[-_MAX_PADDING_BYTES:]:
+        raise truncated("no end of a coded frame")
+    return int(precision)
+
+
+def _start_of_frame(frame: bytes) -> int | None:
+    """Return where the frame header of a JPEG or JPEG-LS stream lies; None for anything else."""
     position = len(_SOI)
     while frame[:2] == _SOI and position + 10 <= len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
         if marker in _START_OF_FRAME:
-            rows, columns, components = struct.unpack_from(">2HB", frame, position + 5)  # ISO 10918-1 B.2.2
-            return rows, columns, components
+            return position
         if marker == _DHP:
             return None
         if marker == 0xFF:  # fill byte
@@ -94,11 +129,11 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
 
 def _grid(frame: bytes, start: int) -> _Grid:
     # ISO 15444-1 A.5.1
-    right, bottom, left, top, *tile, components = struct.unpack_from(">8IH", frame, start + 8)
+    right, bottom, left, top, *tile, components, depth = struct.unpack_from(">8IHB", frame, start + 8)
     tile_width, tile_height, tile_left, tile_top = tile
     across = -(-(right - tile_left) // max(tile_width, 1))
     down = -(-(bottom - tile_top) // max(tile_height, 1))
-    return _Grid(right - left, bottom - top, components, across * down)
+    return _Grid(right - left, bottom - top, components, (depth & 0x7F) + 1, across * down)
 
 
 def _coding_styles(frame: bytes, start: int) -> Iterator[bytes]:

@@ -10,6 +10,9 @@ PS3.3 C.7.6.3.1 (pixel description), C.11.1 (rescale); PS3.5 8 and A.4
 
 import logging
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
-from dicom_io.codecs import check_frames, decoded, truncated
+from dicom_io.codecs import CodedFrame, coded_frames, decoded, decoded_natively, pays_in_threads
+from dicom_io.codestreams import truncated
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import FrameFacts, InstanceFacts
 from dicom_io.native import are_low_bits, read
+from dicom_io.parallel import permitted_cores, run_all
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange, check_size
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -31,6 +36,9 @@ from sgmri.volume import Anatomy, FrameRef, Volume
 __all__ = ["Limits", "decode", "stored_frames"]
 
 _log = logging.getLogger(__name__)
+
+_Stored = Callable[[], NDArray[np.integer]]
+"""Decodes one frame: (rows, columns)."""
 
 
 def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -> Volume:
@@ -59,10 +67,19 @@ def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -
     places: dict[str, list[tuple[int, FrameFacts]]] = {}
     for frame_index, (owner, frame) in enumerate(stack.frames):
         places.setdefault(owner.sop_instance_uid, []).append((frame_index, frame))
-    for owner in facts.images:
-        stored = stored_frames(owner, limits)
-        for frame_index, frame in places[owner.sop_instance_uid]:
-            voxels[frame_index] = _modality_values(stored[(frame.frame_number or 1) - 1], frame)
+
+    def fill(frame_index: int, frame: FrameFacts, stored: _Stored) -> None:
+        voxels[frame_index] = _modality_values(stored(), frame)
+
+    jobs = (
+        partial(fill, frame_index, frame, stored[(frame.frame_number or 1) - 1])
+        for owner in facts.images
+        for stored in [_frames(owner, limits)]
+        for frame_index, frame in places[owner.sop_instance_uid]
+    )
+    # around all threads: what it changes belongs to the process
+    with quietly():
+        run_all(jobs, permitted_cores() if pays_in_threads(UID(image.transfer_syntax_uid)) else 1)
     if image.photometric_interpretation == "MONOCHROME1":
         _turn_grey_scale(voxels)
     return Volume(
@@ -134,29 +151,42 @@ def stored_frames(facts: InstanceFacts, limits: Limits | None = None) -> NDArray
     UnsupportedSeries
         COLOUR, or TOO_LARGE.
     """
-    limits = limits or Limits()
+    with quietly():
+        return np.stack([stored() for stored in _frames(facts, limits or Limits())])
+
+
+def _frames(facts: InstanceFacts, limits: Limits) -> list[_Stored]:
+    """Return what decodes each frame of an instance, after all checks that need no decoder; use it in ``quietly``."""
     check_size([facts], limits)
     if facts.samples_per_pixel != 1:
         raise UnsupportedSeries("expected one sample for each pixel, found several", Reason.COLOUR)
-    if facts.pixels is not None:
-        native = read(facts.path, facts.pixels)
-        if native is not None:
-            return native
-    with quietly():
+    native = read(facts.path, facts.pixels) if facts.pixels is not None else None
+    if native is None:
         parsed = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
-        dataset, syntax = parsed.dataset, parsed.syntax
-        try:
-            _check_pixel_data(dataset, facts, limits)
-            if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-                check_frames(dataset, facts)
-            stored = decoded(dataset)
-            return stored.reshape(facts.number_of_frames, facts.rows, facts.columns)
-        except RecursionError:
-            raise MalformedInstance("expected decodable pixels, found sequences nested too deeply") from None
-        except (*LIBRARY_ERRORS, RuntimeError, StopIteration) as error:
-            raise MalformedInstance(
-                f"expected decodable pixels{_named(syntax)}, the decoder gave up with {type(error).__name__}"
-            ) from None
+        with _reasoned(parsed.syntax):
+            _check_pixel_data(parsed.dataset, facts, limits)
+            if parsed.dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+                return [partial(_decoded, frame) for frame in coded_frames(parsed.dataset, facts)]
+            native = decoded_natively(parsed.dataset).reshape(facts.number_of_frames, facts.rows, facts.columns)
+    return [partial(np.asarray, frame) for frame in native]
+
+
+def _decoded(frame: CodedFrame) -> NDArray[np.integer]:
+    with _reasoned(frame.header.file_meta.TransferSyntaxUID):
+        stored = decoded(frame)
+        return stored.reshape(frame.header.Rows, frame.header.Columns)
+
+
+@contextmanager
+def _reasoned(syntax: str) -> Iterator[None]:
+    try:
+        yield
+    except RecursionError:
+        raise MalformedInstance("expected decodable pixels, found sequences nested too deeply") from None
+    except (*LIBRARY_ERRORS, RuntimeError, StopIteration) as error:
+        raise MalformedInstance(
+            f"expected decodable pixels{_named(syntax)}, the decoder gave up with {type(error).__name__}"
+        ) from None
 
 
 def _named(syntax: str) -> str:

@@ -66,6 +66,23 @@ def are_low_bits(allocated: int, stored: int, high: int) -> bool:
     return allocated in (8, 16) and 1 <= stored <= allocated and high == stored - 1
 
 
+def without_unused_bits(cells: NDArray[np.integer], bits_stored: int, *, is_signed: bool) -> NDArray[np.integer]:
+    """Return the stored values: unused bits dropped, and signs carried up (PS3.5 8.1.1).
+
+    Parameters
+    ----------
+    cells
+        Pixel cells with the stored bits at their low end.
+    bits_stored, is_signed
+        Bits Stored, and whether Pixel Representation is 1.
+    """
+    values: NDArray[np.integer] = cells.astype(f"{'i' if is_signed else 'u'}{cells.itemsize}", copy=False)
+    unused = 8 * cells.itemsize - bits_stored
+    if unused and is_signed:
+        return values << unused >> unused
+    return values & ((1 << bits_stored) - 1) if unused else values
+
+
 def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
     """Return where the pixels lie; None where anything about them is unusual.
 
@@ -138,11 +155,5 @@ def read(path: Path, pixels: NativePixels) -> NDArray[np.integer] | None:
         return None
     if len(content) < end or zlib.crc32(memoryview(content)[: pixels.offset]) != pixels.header_crc32:
         return None
-    dtype = np.dtype(f"<{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}")
-    values: NDArray[np.integer] = np.frombuffer(content, dtype, count, pixels.offset)
-    unused = pixels.bits_allocated - pixels.bits_stored
-    if unused and pixels.is_signed:
-        values = values << unused >> unused
-    elif unused:
-        values = values & ((1 << pixels.bits_stored) - 1)
-    return values.reshape(pixels.shape)
+    cells = np.frombuffer(content, f"<u{pixels.bits_allocated // 8}", count, pixels.offset)
+    return without_unused_bits(cells, pixels.bits_stored, is_signed=pixels.is_signed).reshape(pixels.shape)

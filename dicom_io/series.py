@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from dicom_io.anatomy import Evidence, anatomy_of, words
+from dicom_io.contrast import fat_suppressed_of, weighting_of
 from dicom_io.instances import COLOUR_SOP_CLASSES, FrameFacts, InstanceFacts, inspect
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance, SeriesError
 from sgmri.lifecycle import Reason
@@ -184,6 +185,7 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         coil_texts=_all(images, lambda image: image.coil_texts),
     )
     named = {word for text in _all(images, lambda image: image.series_texts) for word in words(text)}
+    orientations = _orientations(images)
     whole = SeriesFacts(
         study_instance_uid=once[0].study_instance_uid,
         series_instance_uid=once[0].series_instance_uid,
@@ -193,7 +195,7 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         plane=None,
         weighting=Weighting.UNKNOWN,
         fat_suppressed=None,
-        is_localiser=_is_localiser(images, named),
+        is_localiser=_is_localiser(images, named, orientations),
         # a field map corrects other series, and the magnitude beside it is of no use to a reader
         is_calibration=bool(named & _CALIBRATION_WORDS) or any(_types(image) & _FIELD_MAPS for image in images),
         is_derived=False,
@@ -201,7 +203,7 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         is_mosaic=False,
         is_described=all(len(image.frames) == image.number_of_frames for image in images),
     )
-    return restricted(whole, once)
+    return _summed_up(whole, once, orientations)
 
 
 def restricted(facts: SeriesFacts, instances: Sequence[InstanceFacts]) -> SeriesFacts:
@@ -214,8 +216,13 @@ def restricted(facts: SeriesFacts, instances: Sequence[InstanceFacts]) -> Series
     instances
         Those that are meant, with the frames that are meant; see :func:`with_frames`.
     """
+    return _summed_up(facts, instances, _orientations(instances))
+
+
+def _summed_up(
+    facts: SeriesFacts, instances: Sequence[InstanceFacts], orientations: Sequence[Sequence[Orientation]]
+) -> SeriesFacts:
     images = [instance for instance in instances if instance.is_mr]
-    orientations = _orientations(frame for image in images for frame in image.frames)
     return replace(
         facts,
         instances=tuple(instances),
@@ -270,10 +277,10 @@ def _agreed(values: Sequence[_Value]) -> _Value | None:
     return distinct.pop() if len(distinct) == 1 else None
 
 
-def _orientations(frames: Iterable[FrameFacts]) -> list[list[Orientation]]:
-    """Return the orientations of the frames, those alike (to 1/100) together."""
+def _orientations(instances: Sequence[InstanceFacts]) -> list[list[Orientation]]:
+    """Return the orientations of all frames of MR images, those alike (to 1/100) together."""
     distinct: dict[tuple[float, ...], list[Orientation]] = {}
-    for frame in frames:
+    for frame in (frame for instance in instances if instance.is_mr for frame in instance.frames):
         if frame.row_cosines is None or frame.column_cosines is None:
             continue
         key = tuple(round(cosine, 2) for cosine in (*frame.row_cosines, *frame.column_cosines))
@@ -284,10 +291,11 @@ def _orientations(frames: Iterable[FrameFacts]) -> list[list[Orientation]]:
     return list(distinct.values())
 
 
-def _is_localiser(images: Sequence[InstanceFacts], named: set[str]) -> bool:
+def _is_localiser(
+    images: Sequence[InstanceFacts], named: set[str], orientations: Sequence[Sequence[Orientation]]
+) -> bool:
     if named & _LOCALISER_WORDS or any("LOCALIZER" in _types(image) for image in images):
         return True
-    orientations = _orientations(frame for image in images for frame in image.frames)
     normals = [alike[0].normal for alike in orientations]
     # two normals of unit length with hardly a common component: planes that cross
     across = any(np.linalg.norm(np.cross(one, other)) > 0.98 for one in normals for other in normals)
@@ -329,56 +337,3 @@ def _is_colour(image: InstanceFacts) -> bool:
         or image.samples_per_pixel > 1
         or image.photometric_interpretation.startswith(("RGB", "YBR", "PALETTE"))
     )
-
-
-def weighting_of(image: InstanceFacts) -> Weighting:
-    """Tell what an image is weighted by, from its repetition, echo and inversion times.
-
-    Names are asked only where physics leaves a gap: FLAIR with the inversion time removed, and Acquisition Contrast
-    (0008,9209) of Enhanced frames for unusual field strengths.
-    """
-    repetition, echo, inversion = image.repetition_time_ms, image.echo_time_ms, image.inversion_time_ms or 0.0
-    by_contrast = _weighting_by_contrast(image)
-    if repetition is None or echo is None or "EP" in image.scanning_sequence:
-        return by_contrast
-    flair_by_name = any("flair" in words(text) for text in image.series_texts)
-    inverted = "IR" in image.scanning_sequence or inversion > 0
-    if repetition > 4000 and echo > 70 and (1500 <= inversion <= 3000 or (flair_by_name and not inversion)):
-        return Weighting.FLAIR
-    if inverted and 400 <= inversion <= 1300 and echo < 40:
-        return Weighting.T1  # MPRAGE and T1 FLAIR
-    if inverted and inversion > 300:
-        return by_contrast
-    return _weighting_by_times(image, repetition, echo) or by_contrast
-
-
-def _weighting_by_times(image: InstanceFacts, repetition: float, echo: float) -> Weighting | None:
-    gradient = "GR" in image.scanning_sequence and "SE" not in image.scanning_sequence
-    if gradient:
-        # a balanced steady state (SS without spoiling) mixes T1 and T2; a long echo weights by T2*
-        balanced = "SS" in image.sequence_variant and "SP" not in image.sequence_variant
-        return Weighting.T1 if repetition < 1200 and echo < 15 and not balanced else None
-    if repetition < 1200 and echo < 30:
-        return Weighting.T1
-    if repetition > 1800 and echo > 70:
-        return Weighting.T2
-    return Weighting.PD if repetition > 1500 and echo < 50 else None
-
-
-def _weighting_by_contrast(image: InstanceFacts) -> Weighting:
-    contrast = _agreed([frame.contrast for frame in image.frames])
-    return {  # PS3.3 C.8.13.3.1.5
-        "T1": Weighting.T1,
-        "T2": Weighting.T2,
-        "PROTON_DENSITY": Weighting.PD,
-        "FLUID_ATTENUATED": Weighting.FLAIR,
-    }.get(contrast or "", Weighting.UNKNOWN)
-
-
-def fat_suppressed_of(image: InstanceFacts) -> bool | None:
-    """Tell whether fat is suppressed; None where nothing says so."""
-    inversion = image.inversion_time_ms or 0.0
-    if image.fat_suppressed or ("IR" in image.scanning_sequence and 80 <= inversion <= 300):
-        return True
-    named = {word for text in image.series_texts for word in words(text)}
-    return True if named & {"fs", "fatsat", "spair", "spir", "stir"} else image.fat_suppressed

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.network import echo
 from plugin.listener import open_journal
+from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, PeerUnavailable
 from sgmri.settings import Settings
 from worker.app import create_app
@@ -112,6 +113,7 @@ def _installed(name: str) -> bool:
 
 def _services(settings: Settings) -> Iterator[Check]:
     yield _journal(settings)
+    yield _rules(settings.selection.rules)
     yield _broker(create_app(settings.broker.url))
     try:
         engine = create_engine(settings.worker.engine, settings.worker)
@@ -139,6 +141,14 @@ def _journal(settings: Settings) -> Check:
     except (ConfigError, SQLAlchemyError, OSError) as error:
         return _check("journal", False, f"cannot be opened ({type(error).__name__}); check storage.state_dir")
     return _check("journal", True, f"{count} series")
+
+
+def _rules(path: str) -> Check:
+    try:
+        load_rules(path)
+    except ConfigError as error:
+        return _check("rules", False, f"{error}; mend it and try it with sgmri select --rules")
+    return _check("rules", True, path or "the built-in rule")
 
 
 def _broker(app: Celery) -> Check:

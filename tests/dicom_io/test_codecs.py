@@ -5,6 +5,8 @@ import io
 import shutil
 import stat
 import tempfile
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -23,11 +26,14 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
+    RLELossless,
 )
 
 from conformance import phantoms
@@ -40,6 +46,7 @@ from dicom_io.services import IMAGE_TRANSFER_SYNTAXES
 from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, Volume
+from tests.series_files import written
 from worker.rendering import render
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -156,6 +163,97 @@ def test_a_lossy_copy_of_a_real_image_is_its_image_and_noted() -> None:
         clear = (lossy > 2) & (lossy < 253)
         slope, intercept = np.polyfit(plain[clear], lossy[clear], 1)
         assert np.abs(plain[clear] * slope + intercept - lossy[clear]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "syntax", [JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless]
+)
+def test_a_frame_that_ends_too_early_is_truncated(tmp_path: Path, syntax: UID) -> None:
+    """A coded frame without its end is refused: JPEG decoders fill it up silently, and CharLS may never come back."""
+    path, _ = _coded(syntax, tmp_path / "image.dcm")
+    ds = dcmread(path)
+    (stream,) = generate_frames(ds.PixelData, number_of_frames=1)
+    for kept in (0.6, 0.8, 0.95):
+        ds.PixelData = encapsulate([stream[: int(kept * len(stream))]])
+        ds.save_as(path)
+        with pytest.raises(MalformedInstance) as error:
+            stored_frames(inspect(path))
+        assert error.value.reason is Reason.TRUNCATED_INSTANCE or syntax == JPEG2000Lossless
+
+
+# --- the fast decoders beside the reference ------------------------------------------------------------------------
+
+_FAST = [syntax for syntax in IMAGE_TRANSFER_SYNTAXES if codecs.pays_in_threads(syntax) or syntax == RLELossless]
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("syntax", _FAST, ids=lambda syntax: syntax.keyword)
+def test_fast_decoders_give_the_reference_pixels(tmp_path: Path, syntax: UID, is_signed: bool) -> None:
+    """What imagecodecs decodes is, to the bit, what pydicom's decoder gives, with and without signs."""
+    path, _ = _coded(syntax, tmp_path / "image.dcm")
+    ds = dcmread(path)
+    ds.PixelRepresentation = int(is_signed)
+    (frame,) = codecs.coded_frames(ds, inspect(path))
+    fast = codecs._by_imagecodecs(frame)
+    assert fast is not None
+    reference, _ = get_decoder(syntax).as_array(ds, raw=True, decoding_plugin=codecs._PLUGINS.get(syntax, "pylibjpeg"))
+    assert fast.dtype == reference.dtype
+    np.testing.assert_array_equal(fast, reference)
+
+
+@pytest.mark.parametrize("syntax", _FAST, ids=lambda syntax: syntax.keyword)
+def test_what_the_fast_decoders_refuse_is_told_by_the_reference(tmp_path: Path, syntax: UID) -> None:
+    """A stream that cannot be decoded is our error with its transfer syntax, and never a crash."""
+    path, _ = _coded(syntax, tmp_path / "image.dcm")
+    ds = dcmread(path)
+    (stream,) = generate_frames(ds.PixelData, number_of_frames=1)
+    middle = len(stream) // 3
+    ds.PixelData = encapsulate([stream[:middle] + stream[middle + 40 :]])
+    ds.save_as(path)
+    try:
+        stored_frames(inspect(path))
+    except MalformedInstance as error:
+        assert str(error).startswith("expected")
+    else:
+        assert syntax in (JPEGLossless, JPEGLosslessSV1, RLELossless), "these have no redundancy"
+
+
+@pytest.mark.parametrize("name", ["brain", "brain-enhanced"])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_a_compressed_series_is_the_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cores: int
+) -> None:
+    """One after another and side by side, single frames and multi-frame, the volume is that of the plain series."""
+    monkeypatch.setattr("dicom_io.decode.permitted_cores", lambda: cores)
+    volumes = []
+    for syntax in (None, JPEG2000Lossless):
+        datasets = phantoms.make(name).datasets
+        for ds in datasets:
+            if syntax is not None:
+                ds.compress(syntax, generate_instance_uid=False)
+        volumes.append(decode(describe(written(datasets, tmp_path / str(syntax))), Anatomy.BRAIN))
+    np.testing.assert_array_equal(volumes[1].voxels, volumes[0].voxels)
+    assert volumes[1].frames == volumes[0].frames
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_first_bad_instance_is_the_error_and_no_thread_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """A series with bad instances fails as it does on one core, warnings are as before, and no thread goes on."""
+    monkeypatch.setattr("dicom_io.decode.permitted_cores", lambda: cores)
+    datasets = phantoms.make("brain").datasets
+    for number, ds in enumerate(datasets):
+        ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+        if number in (5, 6):
+            (stream,) = generate_frames(ds.PixelData, number_of_frames=1)
+            ds.PixelData = encapsulate([stream[: len(stream) // 2]])
+    facts = describe(written(datasets, tmp_path))
+    before = list(warnings.filters)
+    with pytest.raises(MalformedInstance, match="gave up with RuntimeError"):
+        decode(facts, Anatomy.BRAIN)
+    assert list(warnings.filters) == before
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sgmri-decode")]
 
 
 # --- the last resort -----------------------------------------------------------------------------------------------

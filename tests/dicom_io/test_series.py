@@ -8,8 +8,9 @@ from pydicom.dataset import Dataset
 
 from conformance import phantoms
 from dicom_io.anatomy import Evidence, anatomy_of, words
+from dicom_io.contrast import fat_suppressed_of, weighting_of
 from dicom_io.instances import InstanceFacts, inspect
-from dicom_io.series import describe, fat_suppressed_of, scan_folder, weighting_of
+from dicom_io.series import describe, scan_folder
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, Plane, Weighting

@@ -164,6 +164,30 @@ def test_doctor_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "[ok  ] journal" in printed
 
 
+def test_doctor_names_a_broken_rule_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule file that is missing or wrong fails the examination with the place and the remedy."""
+    rules, config = tmp_path / "rules.toml", tmp_path / "sgmri.toml"
+    config.write_text(
+        f'[storage]\nstate_dir = "{tmp_path / "state"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
+        f'[worker]\nengine = "classical"\n[selection]\nrules = "{rules}"\n'
+    )
+    rule = "[[rule]]\nname = 'x'\nwhen = '{} > 3'\nleave = true\n"
+    for content, expected in (
+        (None, f"[FAIL] rules: {rules}: expected a readable rule file"),
+        (
+            rule.format("frame"),
+            f"[FAIL] rules: {rules}: rule 1 ('x'): when: unknown name 'frame'; did you mean 'frames'?",
+        ),
+        (rule.format("frames"), "[ok  ] rules: "),
+    ):
+        if content is not None:
+            rules.write_text(content, encoding="utf-8")
+        main(["doctor", "--config", str(config)])
+        line = next(line for line in capsys.readouterr().out.splitlines() if "] rules: " in line)
+        assert line.startswith(expected)
+        assert "[FAIL]" not in line or "sgmri select --rules" in line
+
+
 def test_a_failed_series_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Retry puts FAILED back into the queue with its attempts forgotten; a series that is done has nothing to retry."""
     config = tmp_path / "sgmri.toml"

@@ -1,6 +1,7 @@
 """The command ``sgmri select``, and that ``sgmri read`` reads what it shows."""
 
 import json
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conformance.phantoms import make, make_non_mr, write
 from plugin.cli.main import main
 from sgmri import readings
 
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CANARIES = ("PHANTOM", "SYNTHETIC", "CANARY", "NIGHTINGALE", "2.25.")
 
 
@@ -167,3 +169,23 @@ def test_wrong_rule_file_is_refused(folder: Path, tmp_path: Path, capsys: pytest
     ):
         assert main(command) == 2
         assert f"{path}: rule 1 ('x'): when: unknown name 'frame'; did you mean 'frames'?" in capsys.readouterr().err
+
+
+def test_a_slice_taken_out_of_a_real_brain_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The GE brain is one axial volume of 19 slices; without one, 18 are read and one is said to be missing."""
+    source = SHARED / "classic_mr_brain" / "ge_signa_fse_pd_ax"
+    if not source.is_dir():
+        pytest.skip("the real data folder is not there")
+    for path in source.iterdir():
+        shutil.copy(path, tmp_path)
+    for frames, missing in ((19, 0), (18, 1)):
+        arguments = [str(tmp_path), "--explain"]
+        assert main(["select", *arguments]) == 0
+        shown = capsys.readouterr().out
+        assert "1 of 1 series would be read" in shown
+        assert ("1 slice seems to be missing." in shown) is bool(missing)
+        assert main(["select", str(tmp_path), "--json"]) == 0
+        (series,) = json.loads(capsys.readouterr().out)["series"]
+        (sub_volume,) = series["sub_volumes"]
+        assert (sub_volume["frames"], sub_volume["plane"], sub_volume["missing"]) == (frames, "axial", missing)
+        sorted(tmp_path.iterdir())[9].unlink()
