@@ -28,6 +28,8 @@ class Evidence(StrEnum):
     """Study Description or the requested procedure."""
     COIL = "coil"
     """Nothing but the receive coil."""
+    IMAGE = "image"
+    """No source says anything, and the image is clear (:mod:`dicom_io.recognition`)."""
     OTHER_ANATOMY = "other anatomy"
     """The series names another body part."""
     CONTRADICTION = "contradiction"

@@ -10,7 +10,7 @@ PS3.3 C.7.6.3.1 (pixel description), C.11.1 (rescale); PS3.5 8 and A.4
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, FrameRef, Volume
 
-__all__ = ["Limits", "decode", "stored_frames"]
+__all__ = ["Limits", "decode", "decode_frames", "stored_frames"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,39 +62,63 @@ def decode(facts: SeriesFacts, anatomy: Anatomy, limits: Limits | None = None) -
     stack = arrange(facts, limits)
     if stack.missing:
         _log.warning("%d slices seem to be missing between %d", stack.missing, len(stack.frames))
-    image = facts.images[0]
-    voxels = np.empty((len(stack.frames), image.rows, image.columns), dtype=np.float32)
-    places: dict[str, list[tuple[int, FrameFacts]]] = {}
-    for frame_index, (owner, frame) in enumerate(stack.frames):
-        places.setdefault(owner.sop_instance_uid, []).append((frame_index, frame))
-
-    def fill(frame_index: int, frame: FrameFacts, stored: _Stored) -> None:
-        voxels[frame_index] = _modality_values(stored(), frame)
-
-    jobs = (
-        partial(fill, frame_index, frame, stored[(frame.frame_number or 1) - 1])
-        for owner in facts.images
-        for stored in [_frames(owner, limits)]
-        for frame_index, frame in places[owner.sop_instance_uid]
-    )
-    # around all threads: what it changes belongs to the process
-    with quietly():
-        run_all(jobs, permitted_cores() if pays_in_threads(UID(image.transfer_syntax_uid)) else 1)
-    if image.photometric_interpretation == "MONOCHROME1":
-        _turn_grey_scale(voxels)
     return Volume(
-        voxels=voxels,
+        voxels=decode_frames(stack.frames, limits),
         frames=tuple(_reference(owner, frame) for owner, frame in stack.frames),
         orientation=stack.orientation,
         slice_spacing_mm=stack.slice_spacing_mm,
-        frame_of_reference_uid=image.frame_of_reference_uid,
+        frame_of_reference_uid=facts.images[0].frame_of_reference_uid,
         study_instance_uid=facts.study_instance_uid,
         series_instance_uid=facts.series_instance_uid,
         anatomy=anatomy,
         weighting=facts.weighting,
         fat_suppressed=facts.fat_suppressed,
         is_lossy=any(one.is_lossy for one in facts.images),
+        anatomy_certainty=facts.certainty,
     )
+
+
+def decode_frames(frames: Sequence[tuple[InstanceFacts, FrameFacts]], limits: Limits) -> NDArray[np.float32]:
+    """Decode frames to modality values, more is brighter.
+
+    Parameters
+    ----------
+    frames
+        Of one matrix and grey scale, as :class:`dicom_io.stacking.Stack` holds them, or some of these; at least one.
+    limits
+        How large an instance may be.
+
+    Returns
+    -------
+    float32 (frames, rows, columns)
+        In the order given.
+
+    Raises
+    ------
+    UnsupportedSeries, MalformedInstance
+        As :func:`stored_frames`; also if a rescale cannot be used.
+    """
+    image, _ = frames[0]
+    voxels = np.empty((len(frames), image.rows, image.columns), dtype=np.float32)
+    places: dict[str, list[int]] = {}
+    for frame_index, (owner, _) in enumerate(frames):
+        places.setdefault(owner.sop_instance_uid, []).append(frame_index)
+
+    def fill(frame_index: int, frame: FrameFacts, stored: _Stored) -> None:
+        voxels[frame_index] = _modality_values(stored(), frame)
+
+    jobs = (
+        partial(fill, frame_index, frame, stored[(frame.frame_number or 1) - 1])
+        for frame_indices in places.values()
+        for stored in [_frames(frames[frame_indices[0]][0], limits)]
+        for frame_index, frame in [(index, frames[index][1]) for index in frame_indices]
+    )
+    # around all threads: what it changes belongs to the process
+    with quietly():
+        run_all(jobs, permitted_cores() if pays_in_threads(UID(image.transfer_syntax_uid)) else 1)
+    if image.photometric_interpretation == "MONOCHROME1":
+        _turn_grey_scale(voxels)
+    return voxels
 
 
 def _turn_grey_scale(voxels: NDArray[np.float32]) -> None:

@@ -254,6 +254,9 @@ def _different_answers(reading: Reading, decoded: sr.DecodedReport, questions: Q
         yield "report: the Completion Flag is wrong"
     if (answers.LOSSY_SOURCE in decoded.notes) != reading.is_lossy:
         yield "report: the note on lossy compression of the sources is wrong"
+    certainty = reading.anatomy_certainty
+    if certainty is not None and answers.by_image(reading.anatomy, certainty) not in decoded.notes:
+        yield "report: the note on the anatomy taken from the image is missing"
 
 
 def _unequal(want: answers.DecodedAnswer | sr.DecodedBox, got: answers.DecodedAnswer | sr.DecodedBox) -> list[str]:

@@ -34,11 +34,6 @@ class Candidate:
     facts: SeriesFacts
     stack: Stack
 
-    @property
-    def coverage_mm(self) -> float:
-        """How much of the body it covers along the normal, slices that are missing in between included."""
-        return (len(self.stack.frames) + self.stack.missing) * self.stack.slice_spacing_mm
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
@@ -115,5 +110,5 @@ def _look(candidate: Candidate, anatomy: Anatomy) -> Look:
         columns=image.columns,
         pixel_spacing_mm=candidate.stack.orientation.pixel_spacing_mm,
         slice_spacing_mm=candidate.stack.slice_spacing_mm,
-        coverage_mm=candidate.coverage_mm,
+        coverage_mm=candidate.stack.coverage_mm,
     )

@@ -1,9 +1,10 @@
 """Whether a series is read, from which of its sub-volumes, with which question set, and if not, why.
 
-Only what the headers prove is taken; everything in doubt is left to the PACS untouched, with a coded reason and a
-sentence for people. The sentence holds no header value, so that it may be logged and shown. Of each series at most one
-sub-volume is read. What is asked, in this order: is it a series to be read at all; does a sub-volume stack into a
-volume; which question set does a rule give it; is the set made for it; which of several is preferred.
+Only what the headers prove is taken, or, where they name no body part at all, what the image shows beyond doubt;
+everything else is left to the PACS untouched, with a coded reason and a sentence for people. The sentence holds no
+header value, so that it may be logged and shown. Of each series at most one sub-volume is read. What is asked, in this
+order: is it a series to be read at all; does a sub-volume stack into a volume; which question set does a rule give it;
+is the set made for it; which of several is preferred.
 
 References
 ----------
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from dicom_io.anatomy import Evidence
 from dicom_io.quality_assurance import is_animal, is_test_object
+from dicom_io.recognition import recognise
 from dicom_io.rulings import BUILT_IN, Candidate, Ruler, Rules, Ruling, misfits
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, arrange
@@ -80,6 +82,7 @@ class Choice:
     verdicts: tuple[Verdict, ...] = ()
 
 
+_UNNAMED = "Nothing in its headers names brain or knee"
 _NO_ANATOMY = {
     Evidence.OTHER_ANATOMY: (Reason.NOT_APPLICABLE, "It names a body part other than brain or knee."),
     Evidence.CONTRADICTION: (Reason.ANATOMY_UNKNOWN, "What it says about the body part is contradictory."),
@@ -124,7 +127,8 @@ def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUIL
     Choice
         A series of MR magnitude images is taken where at least one of its sub-volumes stacks into one volume, a rule
         gives it a question set, and the set is made for it. Of several the first is read by rule, weighting, b-value,
-        number of frames, plane, echo time and time; everything else carries its reason.
+        number of frames, plane, echo time and time; everything else carries its reason. Pixels are looked at only
+        where no header names a body part and no rule of the site speaks.
     """
     refusal = _refusal_of_series(facts)
     if refusal is not None:
@@ -139,7 +143,35 @@ def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUIL
     ruler = rules.for_series(facts)
     judged = [_judge(facts, sub_volume, limits, ruler) for sub_volume in sub_volumes]
     readable = [verdict for verdict in judged if verdict.reason is Reason.NONE]
-    return _taken(judged, readable) if readable else _left(judged)
+    if readable:
+        return _taken(judged, readable)
+    unnamed = [verdict for verdict in judged if verdict.reason is Reason.ANATOMY_UNKNOWN]
+    if facts.evidence is Evidence.NONE and unnamed:
+        # one look for the series, however many sub-volumes it has: they show the same body
+        return _choose_by_image(facts, _largest(unnamed), judged, limits, rules)
+    return _left(judged)
+
+
+def _choose_by_image(
+    facts: SeriesFacts, looked_at: Verdict, judged: Sequence[Verdict], limits: Limits | None, rules: Rules
+) -> Choice:
+    """Decide on a series that names no body part as if it named what one of its sub-volumes shows."""
+    try:
+        seen = recognise(looked_at.sub_volume.facts, limits)
+    except SeriesError as error:
+        reason, doubt = error.reason, f"its image cannot be looked at: {error}"
+    else:
+        if seen.anatomy is not None:
+            known = replace(facts, anatomy=seen.anatomy, evidence=Evidence.IMAGE, certainty=seen.certainty)
+            return choose(known, limits, rules)
+        reason, doubt = Reason.ANATOMY_UNKNOWN, seen.doubt
+    text = f"{_UNNAMED}, and {doubt}."
+    return _left(
+        [
+            replace(verdict, reason=reason, explanation=text) if verdict.reason is Reason.ANATOMY_UNKNOWN else verdict
+            for verdict in judged
+        ]
+    )
 
 
 def _refusal_of_series(facts: SeriesFacts) -> tuple[Reason, str] | None:
@@ -183,7 +215,7 @@ def _judge_ruling(candidate: Candidate, ruling: Ruling) -> tuple[Reason, str]:
     if ruling.question_set_id is None:
         if ruling.rule:
             return Reason.RULE, f"The rule {ruling.rule!r} leaves it."
-        unnamed = (Reason.ANATOMY_UNKNOWN, "Nothing in its headers names brain or knee.")
+        unnamed = (Reason.ANATOMY_UNKNOWN, f"{_UNNAMED}.")
         return _NO_ANATOMY.get(candidate.series.evidence, unnamed)
     outside = misfits(candidate, ruling.question_set_id)
     if outside:
@@ -203,9 +235,13 @@ def _refusal_by_kind(facts: SeriesFacts) -> tuple[Reason, str] | None:
     return None
 
 
+def _largest(judged: Sequence[Verdict]) -> Verdict:
+    return max(judged, key=lambda verdict: len(verdict.sub_volume.frames))
+
+
 def _left(judged: Sequence[Verdict]) -> Choice:
     """Refuse a series: its largest sub-volume speaks for it."""
-    largest = max(judged, key=lambda verdict: len(verdict.sub_volume.frames))
+    largest = _largest(judged)
     explanation = largest.explanation
     if len(judged) > 1:
         explanation = (
@@ -267,7 +303,8 @@ def _as_what(best: Verdict, anatomy: Anatomy) -> str:
     facts, rule = best.sub_volume.facts, best.ruling.rule if best.ruling else ""
     fat = ", fat-suppressed" if facts.fat_suppressed else ""
     by = f"the rule {rule!r}" if rule else f"its {facts.evidence}"
-    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{fat}) by {by}"
+    sure = "" if facts.certainty is None else f", certainty {facts.certainty:.2f}"
+    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{fat}) by {by}{sure}"
 
 
 def _what_is_left(best: Verdict, ranked: Sequence[Verdict], count: int) -> str:

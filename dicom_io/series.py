@@ -64,6 +64,9 @@ class SeriesFacts:
         Every instance once, in the order found.
     anatomy, evidence
         The anatomy and what it was taken from.
+    certainty
+        How certain the anatomy is, 0 to 1, where it was taken from the image; else None: headers are taken at their
+        word.
     plane
         The plane that all frames share, None where they do not.
     weighting
@@ -90,6 +93,7 @@ class SeriesFacts:
     is_colour: bool
     is_mosaic: bool
     is_described: bool
+    certainty: float | None = None
 
     @property
     def images(self) -> tuple[InstanceFacts, ...]:

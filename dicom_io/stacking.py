@@ -80,6 +80,11 @@ class Stack:
     slice_spacing_mm: float
     missing: int
 
+    @property
+    def coverage_mm(self) -> float:
+        """How much of the body the frames cover along the normal, slices that are missing in between included."""
+        return (len(self.frames) + self.missing) * self.slice_spacing_mm
+
 
 def arrange(facts: SeriesFacts, limits: Limits | None = None) -> Stack:
     """Put the frames of a series into spatial order, or say why they are not one volume.

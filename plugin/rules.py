@@ -135,7 +135,7 @@ def facts_of(candidate: Candidate) -> Facts:
         "row_spacing_mm": row_mm,
         "column_spacing_mm": column_mm,
         "slice_spacing_mm": stack.slice_spacing_mm,
-        "coverage_mm": candidate.coverage_mm,
+        "coverage_mm": stack.coverage_mm,
         "echo_time_ms": image.echo_time_ms,
         "repetition_time_ms": image.repetition_time_ms,
         "inversion_time_ms": image.inversion_time_ms,

@@ -62,6 +62,8 @@ class Reading:
         Every tracklet that an answer rests on, once.
     is_lossy
         Whether a source image was, or may have been, compressed with loss: detail may be lost or made up.
+    anatomy_certainty
+        How certain the anatomy is, 0 to 1, where it was taken from the image; None where headers or a rule name it.
     """
 
     study_instance_uid: str
@@ -76,6 +78,7 @@ class Reading:
     answers: tuple[Answer, ...]
     tracklets: tuple[Tracklet, ...] = ()
     is_lossy: bool = False
+    anatomy_certainty: float | None = None
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -142,6 +145,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "rows": reading.rows,
         "columns": reading.columns,
         "is_lossy": reading.is_lossy,
+        "anatomy_certainty": reading.anatomy_certainty,
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -200,7 +204,9 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         columns=data["columns"],
         answers=tuple(_answer(item, by_id) for item in data["answers"]),
         tracklets=tracklets,
-        is_lossy=data.get("is_lossy", False),  # sealed golden cases were written before it was noted
+        # sealed golden cases were written before these were noted
+        is_lossy=data.get("is_lossy", False),
+        anatomy_certainty=data.get("anatomy_certainty"),
     )
 
 

@@ -132,6 +132,8 @@ class Volume:
         What the selection took the series for; ``fat_suppressed`` None where the header does not say.
     is_lossy
         Whether any source image was, or may have been, compressed with loss at any time.
+    anatomy_certainty
+        How certain the anatomy is, 0 to 1, where it was taken from the image; None where headers or a rule name it.
     """
 
     voxels: NDArray[np.float32]
@@ -145,6 +147,7 @@ class Volume:
     weighting: Weighting = Weighting.UNKNOWN
     fat_suppressed: bool | None = None
     is_lossy: bool = False
+    anatomy_certainty: float | None = None
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.voxels.dtype != np.float32:

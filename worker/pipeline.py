@@ -137,6 +137,7 @@ def to_reading(
         answers=refuse_wrong_sides(placed),
         tracklets=tuple(tracklets.values()),
         is_lossy=volume.is_lossy,
+        anatomy_certainty=volume.anatomy_certainty,
     )
 
 

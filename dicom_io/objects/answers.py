@@ -147,12 +147,27 @@ def encode_answers(
     ]
     if reading.is_lossy:
         items.append(tree.text(codes.COMMENT, LOSSY_SOURCE, tree.CONTAINS))
+    if reading.anatomy_certainty is not None:
+        items.append(tree.text(codes.COMMENT, by_image(reading.anatomy, reading.anatomy_certainty), tree.CONTAINS))
     if segmentation is None and clean_text(no_segmentation_reason):
         items.append(tree.text(codes.COMMENT, f"{_NO_SEGMENTATION}{no_segmentation_reason}", tree.CONTAINS))
     items.append(tree.code(codes.PROCESSING_SUMMARY, _processing_summary(reading), tree.CONTAINS))
     items += [_answer_item(answer, questions[answer.question_id], reading.anatomy) for answer in reading.answers]
     items += _tracklet_items(reading, segmentation)
     return tree.container(codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def by_image(anatomy: Anatomy, certainty: float) -> str:
+    """Return the note on a report of a series whose anatomy was taken from the image.
+
+    Parameters
+    ----------
+    anatomy
+        What it was taken for.
+    certainty
+        Of that, 0 to 1.
+    """
+    return f"No header names the body part: {anatomy} by the image, certainty {certainty:.2f}."
 
 
 def _processing_summary(reading: Reading) -> CodedConcept:
@@ -284,7 +299,7 @@ def decode_labels(evaluations: Dataset) -> Mapping[str, str]:
 
 
 def decode_notes(evaluations: Dataset) -> tuple[str, ...]:
-    """Read back the notes on the whole report: research use, engine, lossy sources, why there is no segmentation."""
+    """Read back the notes on the whole report: research use, engine, lossy, anatomy by image, no segmentation."""
     return tuple(tree.text_of(item) for item in tree.children(evaluations, codes.COMMENT, tree.CONTAINS))
 
 

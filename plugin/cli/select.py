@@ -13,7 +13,7 @@ from plugin.rules import load_rules
 from sgmri.lifecycle import Reason
 
 _HEADINGS = ("series", "instances", "frames", "anatomy", "plane", "weighting", "fat suppr.", "result")
-_FORMAT = "sgmri-select-1"
+_FORMAT = "sgmri-select-2"
 """Names the shape of the JSON document; another shape gets another name."""
 
 _Chosen = Sequence[tuple[SeriesFacts, Choice]]
@@ -47,7 +47,7 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
     sentences: list[list[str]] = [[]]
     for facts, choice in chosen:
         rows.append(_series_row(facts, choice))
-        anatomy = f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}."
+        anatomy = _anatomy(_named(facts, choice))
         if len(choice.verdicts) > 1:
             sentences.append([choice.explanation, anatomy])
             rows += [_sub_volume_row(verdict) for verdict in choice.verdicts]
@@ -66,6 +66,16 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
     yield f"{count} of {len(chosen)} series would be read; files that are no DICOM instance: {len(folder.refused)}."
 
 
+def _named(facts: SeriesFacts, choice: Choice) -> SeriesFacts:
+    """Return the facts with the anatomy that was decided by: the sub-volumes have what the image says, too."""
+    return choice.verdicts[0].sub_volume.facts if choice.verdicts else facts
+
+
+def _anatomy(facts: SeriesFacts) -> str:
+    sure = "" if facts.certainty is None else f", certainty: {facts.certainty:.2f}"
+    return f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}{sure}."
+
+
 def _rule_sentences(verdict: Verdict) -> list[str]:
     """Say which rules do not match, and which one decides; nothing where only the built-in one was asked."""
     ruling = verdict.ruling
@@ -81,7 +91,7 @@ def _series_row(facts: SeriesFacts, choice: Choice) -> tuple[str, ...]:
         series_key(facts.study_instance_uid, facts.series_instance_uid)[:8],
         str(len(facts.instances)),
         str(facts.frame_count),
-        str(facts.anatomy or "-"),
+        str(_named(facts, choice).anatomy or "-"),
         *_look(seen),
         _result(choice.reason),
     )
@@ -114,6 +124,7 @@ def _document(folder: Folder, chosen: _Chosen) -> dict[str, object]:
 
 
 def _series(facts: SeriesFacts, choice: Choice) -> dict[str, object]:
+    named = _named(facts, choice)
     return {
         "series": series_key(facts.study_instance_uid, facts.series_instance_uid),
         "instances": len(facts.instances),
@@ -121,8 +132,9 @@ def _series(facts: SeriesFacts, choice: Choice) -> dict[str, object]:
         "taken": choice.taken,
         "reason": choice.reason.value,
         "explanation": choice.explanation,
-        "anatomy": facts.anatomy.value if facts.anatomy else None,
-        "evidence": facts.evidence.value,
+        "anatomy": named.anatomy.value if named.anatomy else None,
+        "evidence": named.evidence.value,
+        "certainty": named.certainty,
         "question_set_id": choice.question_set_id,
         "sub_volume": choice.sub_volume.name if choice.sub_volume else None,
         "sub_volumes": [_sub_volume(verdict) for verdict in choice.verdicts],

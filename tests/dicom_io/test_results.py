@@ -105,6 +105,19 @@ def test_lossy_sources_are_stated_in_the_report(make_case: MakeCase, tmp_path: P
     assert any("lossy" in one for one in differences_in_files(plain, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
 
 
+def test_anatomy_by_image_is_stated_in_the_report(make_case: MakeCase, tmp_path: Path) -> None:
+    """A reading whose anatomy only the image says has that in the report, and a report that has not is noticed."""
+    plain, _ = make_case("brain")
+    paths = _files("brain", tmp_path)
+    write_results(plain, paths, tmp_path)
+    reading = replace(plain, anatomy_certainty=0.987)
+    assert any("image" in one for one in differences_in_files(reading, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+    (tmp_path / "named").mkdir()
+    write_results(reading, paths, tmp_path / "named")
+    notes = decode_report(pydicom.dcmread(tmp_path / "named" / "sr.dcm")).notes
+    assert notes[2] == "No header names the body part: brain by the image, certainty 0.99."
+
+
 def test_files_of_other_instances_are_passed_over(make_case: MakeCase, tmp_path: Path) -> None:
     """Foreign instances and files that are no DICOM among the paths do not matter; a missing instance does."""
     reading, _ = make_case("knee")

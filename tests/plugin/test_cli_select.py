@@ -74,7 +74,7 @@ def test_document_is_stable(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = _shown([str(folder), "--json"], capsys)
     assert shown == _shown([str(folder), "--json", "--explain"], capsys)
     document = json.loads(shown)
-    assert document["format"] == "sgmri-select-1"
+    assert document["format"] == "sgmri-select-2"
     brain = next(series for series in document["series"] if series["anatomy"] == "brain")
     assert (brain["taken"], brain["reason"], brain["sub_volume"]) == (True, "NONE", "echo 1 of 2")
     assert [(one["name"], one["frames"], one["taken"]) for one in brain["sub_volumes"]] == [

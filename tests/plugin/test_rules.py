@@ -90,6 +90,13 @@ def test_rule_says_the_anatomy_where_the_headers_do_not(tmp_path: Path) -> None:
     assert "by the rule 'the knee scanner'" in choice.explanation
 
 
+def test_site_can_leave_what_only_the_image_speaks_for(tmp_path: Path) -> None:
+    """A rule on the evidence switches the look at the image off."""
+    rule = "[[rule]]\nname = 'words only'\nwhen = 'evidence == \"image\"'\nleave = true\n"
+    choice = _chosen(_nameless("brain-normal"), tmp_path, rule)
+    assert choice.reason is Reason.RULE, choice.explanation
+
+
 @pytest.mark.parametrize("named", ["BRAIN", "SPINE"])
 def test_rule_does_not_overrule_what_the_headers_name(tmp_path: Path, named: str) -> None:
     """A rule that asks the knee set of a brain, or of a spine, is held against the applicability of the set."""
