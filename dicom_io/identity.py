@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from sgmri.findings import Finding, Tracklet
 from sgmri.readings import EngineIdentity, Reading
 
 _NAMESPACE: Final = uuid.UUID("7f0c5a52-3f0e-5b0e-9d55-6c1f1d0a5e17")
@@ -93,13 +94,13 @@ class ResultUids:
     seg_series: str
     seg_instance: str
 
-    def box_uid(self, tracklet_id: str, frame_index: int) -> str:
+    def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
-        return derived_uid("box", self.key, tracklet_id, str(frame_index))
+        return finding.tracking_uid or derived_uid("box", self.key, tracklet.tracklet_id, str(finding.frame_index))
 
-    def segment_uid(self, tracklet_id: str) -> str:
+    def segment_uid(self, tracklet: Tracklet) -> str:
         """Return the Tracking UID (0062,0021) of one tracklet's segment."""
-        return derived_uid("segment", self.key, tracklet_id)
+        return tracklet.tracking_uid or derived_uid("segment", self.key, tracklet.tracklet_id)
 
 
 def result_uids(reading: Reading) -> ResultUids:

@@ -219,7 +219,7 @@ def _expected_boxes(reading: Reading) -> Iterator[sr.DecodedBox]:
             ref = reading.frames[finding.frame_index]
             yield sr.DecodedBox(
                 tracklet_id=tracklet.tracklet_id,
-                tracking_uid=uids.box_uid(tracklet.tracklet_id, finding.frame_index),
+                tracking_uid=uids.box_uid(tracklet, finding),
                 label=concept.label,
                 finding=concept.written,
                 site=concept.site,
@@ -257,6 +257,8 @@ def _different_answers(reading: Reading, decoded: sr.DecodedReport, questions: Q
     certainty = reading.anatomy_certainty
     if certainty is not None and answers.by_image(reading.anatomy, certainty) not in decoded.notes:
         yield "report: the note on the anatomy taken from the image is missing"
+    if decoded.predecessor != reading.predecessor or (answers.REVISED in decoded.notes) != bool(reading.predecessor):
+        yield "report: what it says of the earlier report that it revises is wrong"
 
 
 def _unequal(want: answers.DecodedAnswer | sr.DecodedBox, got: answers.DecodedAnswer | sr.DecodedBox) -> list[str]:
@@ -271,7 +273,7 @@ def _different_segments(reading: Reading, segmentation: Dataset) -> Iterator[str
         yield f"segmentation: {len(segments)} segments, expected {len(reading.tracklets)}"
     for tracklet, segment in zip(reading.tracklets, segments, strict=False):
         concept = codes.finding_concept(tracklet.label)
-        expected = (tracklet.tracklet_id, uids.segment_uid(tracklet.tracklet_id), seg.segment_label(tracklet))
+        expected = (tracklet.tracklet_id, uids.segment_uid(tracklet), seg.segment_label(tracklet))
         if (segment.tracklet_id, segment.tracking_uid, segment.label) != expected:
             yield f"segmentation, {tracklet.tracklet_id}: identifier, UID or label differs"
         if (segment.finding, segment.site) != (concept.written, concept.site):

@@ -12,9 +12,10 @@ from dicom_io.series import describe
 from dicom_io.spool import Spool
 from sgmri import logs
 from sgmri.errors import SeriesError
-from sgmri.lifecycle import Reason, State, ending
+from sgmri.lifecycle import Reason, State
 from worker.app import ring_delivery, ring_reading
 from worker.journal import Journal, SeriesRow
+from worker.revisions import leave
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +54,11 @@ class Dispatcher:
                 choice = choose(describe(paths), rules=self.rules)
             except SeriesError as error:
                 _log.warning("series cannot be read: %s", error.reason)
-                self.journal.move(row, ending(error.reason), reason=error.reason)
+                leave(self.journal, row, error.reason)
                 return
             if not choice.taken:
                 _log.info("series not read: %s", choice.reason)
-                self.journal.move(row, ending(choice.reason), reason=choice.reason)
+                leave(self.journal, row, choice.reason)
                 return
             if self.journal.move(row, State.QUEUED, question_set_id=choice.question_set_id):
                 self.ring(self.journal.series(row.series_key))

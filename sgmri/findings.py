@@ -34,12 +34,15 @@ class Finding:
         Where, in pixels of that frame.
     score
         0 to 1, higher is surer; None where the engine has no meaningful score.
+    tracking_uid
+        Tracking Unique Identifier that the box had in an earlier reading; None where it is new.
     """
 
     label: str
     frame_index: int
     box: Box
     score: float | None = None
+    tracking_uid: str | None = None
 
     def __post_init__(self) -> None:
         if self.frame_index < 0:
@@ -58,11 +61,14 @@ class Tracklet:
         One a frame, ascending frame index, all of one label.
     laterality
         The patient's side, from geometry; None where it has no meaning or is not known.
+    tracking_uid
+        Tracking UID that its segment had in an earlier reading; None where it is new.
     """
 
     tracklet_id: str
     findings: tuple[Finding, ...]
     laterality: Laterality | None = None
+    tracking_uid: str | None = None
 
     def __post_init__(self) -> None:
         if not self.findings:

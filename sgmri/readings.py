@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,21 @@ class EngineIdentity:
     name: str
     version: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRef:
+    """A structured report in the study of its reading.
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid, series_instance_uid
+        The report.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +79,8 @@ class Reading:
         Whether a source image was, or may have been, compressed with loss: detail may be lost or made up.
     anatomy_certainty
         How certain the anatomy is, 0 to 1, where it was taken from the image; None where headers or a rule name it.
+    predecessor
+        The report of the earlier reading of the same series that this one revises; None for a first reading.
     """
 
     study_instance_uid: str
@@ -79,6 +96,7 @@ class Reading:
     tracklets: tuple[Tracklet, ...] = ()
     is_lossy: bool = False
     anatomy_certainty: float | None = None
+    predecessor: ReportRef | None = None
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -146,6 +164,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "columns": reading.columns,
         "is_lossy": reading.is_lossy,
         "anatomy_certainty": reading.anatomy_certainty,
+        "predecessor": asdict(reading.predecessor) if reading.predecessor else None,
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -182,8 +201,14 @@ def _tracklet_mapping(tracklet: Tracklet) -> dict[str, Any]:
         "tracklet_id": tracklet.tracklet_id,
         "label": tracklet.label,
         "laterality": tracklet.laterality.value if tracklet.laterality else None,
+        "tracking_uid": tracklet.tracking_uid,
         "findings": [
-            {"frame_number": f.frame_index + 1, "box": list(f.box.as_tuple()), "score": f.score}
+            {
+                "frame_number": f.frame_index + 1,
+                "box": list(f.box.as_tuple()),
+                "score": f.score,
+                "tracking_uid": f.tracking_uid,
+            }
             for f in tracklet.findings
         ],
     }
@@ -207,6 +232,7 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         # sealed golden cases were written before these were noted
         is_lossy=data.get("is_lossy", False),
         anatomy_certainty=data.get("anatomy_certainty"),
+        predecessor=ReportRef(**data["predecessor"]) if data.get("predecessor") else None,
     )
 
 
@@ -233,6 +259,7 @@ def _tracklet(data: Mapping[str, Any]) -> Tracklet:
             frame_index=item["frame_number"] - 1,
             box=Box(**dict(zip(("x0", "y0", "x1", "y1"), item["box"], strict=True))),
             score=item["score"],
+            tracking_uid=item.get("tracking_uid"),
         )
         for item in data["findings"]
     )
@@ -240,4 +267,5 @@ def _tracklet(data: Mapping[str, Any]) -> Tracklet:
         tracklet_id=data["tracklet_id"],
         findings=findings,
         laterality=Laterality(data["laterality"]) if data["laterality"] else None,
+        tracking_uid=data.get("tracking_uid"),
     )

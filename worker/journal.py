@@ -226,6 +226,19 @@ class Journal:
         StateError
             If the lifecycle has no such transition.
         """
+        with self.begin() as connection:
+            return self.move_within(connection, row, after, reason=reason, **change)
+
+    def move_within(
+        self,
+        connection: Connection,
+        row: SeriesRow,
+        after: State,
+        *,
+        reason: Reason = Reason.NONE,
+        **change: str | float | None,
+    ) -> bool:
+        """Change the state of a series as a part of a transaction; see :meth:`move`."""
         if not may_follow(row.state, after):
             raise StateError(f"the lifecycle has no transition from {row.state} to {after}")
         now = self.clock()
@@ -236,10 +249,9 @@ class Journal:
             & (SERIES.c.lease_owner.is_(None) if row.lease_owner is None else SERIES.c.lease_owner == row.lease_owner)
         )
         values: Change = {"state": after, "reason": reason, "updated_at": now, **change}
-        with self._engine.begin() as connection:
-            done = connection.execute(update(SERIES).where(unchanged).values(**values)).rowcount == 1
-            if done and after is not row.state:
-                self._log(connection, row.series_key, row.generation, after.value, reason=reason)
+        done = connection.execute(update(SERIES).where(unchanged).values(**values)).rowcount == 1
+        if done and after is not row.state:
+            self._log(connection, row.series_key, row.generation, after.value, reason=reason)
         return done
 
     def take_lease(self, row: SeriesRow, owner: str, lease_s: float) -> SeriesRow | None:

@@ -76,6 +76,14 @@ RESULTS = Table(
     Column("committed_at", Float),
 )
 
+# A table of its own, beside "results": a report keeps its predecessor whichever generation it was read in
+REVISIONS = Table(
+    "revisions",
+    METADATA,
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("predecessor_uid", _UID, nullable=False),
+)
+
 COMMITMENTS = Table(
     "commitments",
     METADATA,

@@ -1,18 +1,18 @@
 """The journal's outgoing half: result objects, what waits to be done, storage commitment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, insert, select, update
 
 from sgmri.lifecycle import Reason, State
 from worker.journal import Journal, SeriesRow, series_row
-from worker.journal_tables import COMMITMENTS, RESULTS, SERIES
+from worker.journal_tables import COMMITMENTS, RESULTS, REVISIONS, SERIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One result object of a series."""
+    """One result object of a series; ``predecessor_uid`` is the report that a report revises."""
 
     kind: str
     sop_class_uid: str
@@ -22,6 +22,7 @@ class ResultRow:
     position: int
     stored_at: float | None = None
     committed_at: float | None = None
+    predecessor_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +37,47 @@ class Outbox:
 
     journal: Journal
 
-    def put(self, row: SeriesRow, results: Sequence[ResultRow]) -> None:
-        """Record the objects of a reading, in the order of delivery; replaces those of the same generation."""
+    def put(self, row: SeriesRow, results: Sequence[ResultRow]) -> bool:
+        """End a reading: record its objects and the series as READ, both or neither.
+
+        An object that an earlier generation had already (what is read has not changed) goes on with what became of it.
+
+        Parameters
+        ----------
+        row
+            The series, READING, with this process's lease on it.
+        results
+            The objects, in the order of delivery.
+
+        Returns
+        -------
+        Whether it was recorded; False if the series has changed meanwhile.
+        """
+        uids = [result.sop_instance_uid for result in results]
+        replaced = (RESULTS.c.series_key == row.series_key) & (
+            (RESULTS.c.generation == row.generation) | RESULTS.c.sop_instance_uid.in_(uids)
+        )
         with self.journal.begin() as connection:
-            connection.execute(
-                delete(RESULTS).where(RESULTS.c.series_key == row.series_key, RESULTS.c.generation == row.generation)
-            )
+            if not self.journal.move_within(
+                connection, row, State.READ, lease_owner=None, lease_until=0.0, next_try_at=0.0
+            ):
+                return False
+            known = {found.sop_instance_uid: found for found in connection.execute(select(RESULTS).where(replaced))}
+            connection.execute(delete(RESULTS).where(replaced))
+            connection.execute(delete(REVISIONS).where(REVISIONS.c.sop_instance_uid.in_(uids)))
             for result in results:
+                values = asdict(result)
+                predecessor_uid = values.pop("predecessor_uid")
+                if result.sop_instance_uid in known:
+                    before = known[result.sop_instance_uid]
+                    values |= {"stored_at": before.stored_at, "committed_at": before.committed_at}
                 connection.execute(
-                    insert(RESULTS).values(
-                        series_key=row.series_key,
-                        generation=row.generation,
-                        kind=result.kind,
-                        sop_class_uid=result.sop_class_uid,
-                        sop_instance_uid=result.sop_instance_uid,
-                        series_instance_uid=result.series_instance_uid,
-                        file_name=result.file_name,
-                        position=result.position,
-                    )
+                    insert(RESULTS).values(series_key=row.series_key, generation=row.generation, **values)
                 )
+                if predecessor_uid is not None:
+                    link = {"sop_instance_uid": result.sop_instance_uid, "predecessor_uid": predecessor_uid}
+                    connection.execute(insert(REVISIONS).values(**link))
+        return True
 
     def results(self, row: SeriesRow) -> tuple[ResultRow, ...]:
         """Return the objects of a series' present generation, in the order of delivery."""

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,21 +18,26 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from dicom_io.results import write_results
+from dicom_io.results import ResultKind, write_results
+from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
 from sgmri.errors import EngineError, SeriesError, SgmriError
 from sgmri.interfaces import Engine
-from sgmri.lifecycle import Reason, State, ending
+from sgmri.lifecycle import Reason, State
+from sgmri.readings import Reading
 from sgmri.settings import Settings
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
 from worker.delivery import deliver
 from worker.journal import Journal, SeriesRow
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
+from worker.revisions import earlier_reports, leave
 
 _log = logging.getLogger(__name__)
+
+_READING_FILE = "reading.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +121,7 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
         results = _make_results(place, row)
     except SeriesError as error:
         _log.warning("series not read: %s", error.reason)
-        _end(place, row, ending(error.reason), error.reason)
+        _noted(leave(place.journal, row, error.reason))
         return False
     except (EngineError, SoftTimeLimitExceeded) as error:
         _retry_reading(place, row, error)
@@ -129,8 +134,7 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
         _log.error("reading failed by a bug", exc_info=error)
         _retry_reading(place, row, error)
         return False
-    Outbox(journal=place.journal).put(row, results)
-    return _end(place, row, State.READ, Reason.NONE)
+    return _noted(Outbox(journal=place.journal).put(row, results))
 
 
 def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
@@ -145,9 +149,11 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     directory = place.results_dir(row)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
-    objects = write_results(product.reading, paths, directory)
-    (directory / "reading.json").write_text(readings.to_json(product.reading), encoding="utf-8")
+    reading = revise(product.reading, _earlier(place, row))
+    objects = write_results(reading, paths, directory)
+    (directory / _READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     timing("write objects", place.journal.clock() - begin)
+    revised = reading.predecessor.sop_instance_uid if reading.predecessor else None
     return tuple(
         ResultRow(
             kind=str(result.kind),
@@ -156,9 +162,17 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
             series_instance_uid=result.series_instance_uid,
             file_name=result.path.name,
             position=position,
+            predecessor_uid=revised if result.kind is ResultKind.SR else None,
         )
         for position, result in enumerate(objects)
     )
+
+
+def _earlier(place: Workplace, row: SeriesRow) -> list[Reading]:
+    """Return the readings that this one may revise, the newest first."""
+    generations = earlier_reports(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
+    paths = (place.results_dir(replace(row, generation=generation)) / _READING_FILE for generation in generations)
+    return [readings.from_json(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> None:
@@ -172,8 +186,11 @@ def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> No
     _end(place, row, State.QUEUED, Reason.ENGINE_FAILED, next_try_at=place.journal.clock() + wait_s)
 
 
-def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, *, next_try_at: float = 0.0) -> bool:
-    done = place.journal.move(row, state, reason=reason, lease_owner=None, lease_until=0.0, next_try_at=next_try_at)
+def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, *, next_try_at: float = 0.0) -> None:
+    _noted(place.journal.move(row, state, reason=reason, lease_owner=None, lease_until=0.0, next_try_at=next_try_at))
+
+
+def _noted(done: bool) -> bool:
     if not done:
         _log.warning("the series has changed meanwhile; this result is dropped")
     return done

@@ -6,7 +6,7 @@ common viewer (ADR 0006). A question without an answer says "Not assessed" and w
 ::
 
     CONTAINER (C0034375, UMLS, "Qualitative Evaluations")
-      TEXT  Comment                        research use, engine and question set; why there is no segmentation
+      TEXT  Comment                        research use, engine, question set; that it revises; why there is no SEG
       CODE  CAD Processing and Findings Summary
       CODE | TEXT  <one a question>
         HAS OBS CONTEXT   TEXT  Tracking Identifier = question id
@@ -44,6 +44,8 @@ LOSSY_SOURCE: Final = (
     "Read from images that were compressed with loss, or may have been: fine detail may be missing or made up."
 )
 """Note on a report whose sources have lossy compression (PS3.3 C.7.6.1.1.5)."""
+REVISED: Final = "Revises an earlier report of this series, which was made before all of its instances had come."
+"""Note on a report with a predecessor."""
 _NOT_STATED: Final = "Not stated."
 _UNANSWERED: Final = MappingProxyType({f"{_NOT_ASSESSED}{reason.value}": reason for reason in Unanswered})
 _PRESENCE_OF: Final = MappingProxyType({concept: presence for presence, concept in codes.PRESENCE.items()})
@@ -145,6 +147,8 @@ def encode_answers(
             tree.CONTAINS,
         ),
     ]
+    if reading.predecessor is not None:
+        items.append(tree.text(codes.COMMENT, REVISED, tree.CONTAINS))
     if reading.is_lossy:
         items.append(tree.text(codes.COMMENT, LOSSY_SOURCE, tree.CONTAINS))
     if reading.anatomy_certainty is not None:
@@ -271,7 +275,7 @@ def _tracklet_items(reading: Reading, segmentation: Dataset | None) -> Iterator[
         item = tree.text(codes.LESION_IDENTIFIER, tracklet.tracklet_id, tree.CONTAINS)
         about: list[ContentItem] = [
             tree.text(codes.SHORT_LABEL, codes.finding_concept(tracklet.label).label, tree.PROPERTY),
-            tree.uid(codes.TRACKING_UID, uids.segment_uid(tracklet.tracklet_id), tree.PROPERTY),
+            tree.uid(codes.TRACKING_UID, uids.segment_uid(tracklet), tree.PROPERTY),
         ]
         if segmentation is not None:
             about.append(
@@ -299,7 +303,7 @@ def decode_labels(evaluations: Dataset) -> Mapping[str, str]:
 
 
 def decode_notes(evaluations: Dataset) -> tuple[str, ...]:
-    """Read back the notes on the whole report: research use, engine, lossy, anatomy by image, no segmentation."""
+    """Read back the notes on the whole report, in order; the first two are research use and engine."""
     return tuple(tree.text_of(item) for item in tree.children(evaluations, codes.COMMENT, tree.CONTAINS))
 
 

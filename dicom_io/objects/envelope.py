@@ -26,9 +26,10 @@ from pydicom.uid import UID, MRImageStorage
 from dicom_io import codes, identity
 from dicom_io.objects.sources import PATIENT_AND_STUDY, leniently
 from sgmri import RESEARCH_USE_STATEMENT
-from sgmri.readings import Reading
+from sgmri.readings import Reading, ReportRef
 
 SERIES_DESCRIPTION: Final = "sgmri AI findings (research use only)"
+REVISED_SERIES_DESCRIPTION: Final = "sgmri AI findings, revised (research use only)"
 SR_SERIES_NUMBER: Final = 901
 SEG_SERIES_NUMBER: Final = 902
 
@@ -93,6 +94,31 @@ def contributing_equipment(reading: Reading) -> ContributingEquipment:
     return item
 
 
+def predecessors(reading: Reading) -> list[Dataset]:
+    """Return the report that a reading revises, as highdicom takes references; none for a first reading."""
+    if reading.predecessor is None:
+        return []
+    report = Dataset()
+    report.SOPClassUID = reading.predecessor.sop_class_uid
+    report.SOPInstanceUID = reading.predecessor.sop_instance_uid
+    report.SeriesInstanceUID = reading.predecessor.series_instance_uid
+    report.StudyInstanceUID = reading.study_instance_uid
+    return [report]
+
+
+def decode_predecessor(ds: Dataset) -> ReportRef | None:
+    """Read back which report a report revises (PS3.3 C.17.2, Predecessor Documents Sequence); None where none."""
+    if not ds.get("PredecessorDocumentsSequence"):
+        return None
+    series = ds.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    reference = series.ReferencedSOPSequence[0]
+    return ReportRef(
+        sop_class_uid=str(reference.ReferencedSOPClassUID),
+        sop_instance_uid=str(reference.ReferencedSOPInstanceUID),
+        series_instance_uid=str(series.SeriesInstanceUID),
+    )
+
+
 def seal(ds: Dataset, reading: Reading, source: Dataset, *, texts: Iterable[str]) -> None:
     """Put patient, study, times, equipment and character set of a finished result in place.
 
@@ -117,7 +143,7 @@ def seal(ds: Dataset, reading: Reading, source: Dataset, *, texts: Iterable[str]
         if keyword not in ds:
             setattr(ds, keyword, "")
     _set_times(ds, reading, source)
-    ds.SeriesDescription = SERIES_DESCRIPTION
+    ds.SeriesDescription = REVISED_SERIES_DESCRIPTION if reading.predecessor else SERIES_DESCRIPTION
     ds.Manufacturer = identity.MANUFACTURER
     ds.ManufacturerModelName = identity.MODEL_NAME
     ds.SoftwareVersions = [identity.SOFTWARE_VERSION, engine_text(reading)]

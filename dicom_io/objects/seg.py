@@ -209,7 +209,7 @@ def _descriptions(reading: Reading) -> list[SegmentDescription]:
                 segmented_property_type=codes.written(concept.written),
                 algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
                 algorithm_identification=algorithm,
-                tracking_uid=uids.segment_uid(tracklet.tracklet_id),
+                tracking_uid=uids.segment_uid(tracklet),
                 tracking_id=tracklet.tracklet_id,
                 anatomic_regions=[codes.written(concept.site)],
                 display_color=_colour(number),

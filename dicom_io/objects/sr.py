@@ -47,7 +47,7 @@ from sgmri.errors import EngineError, MalformedInstance
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
-from sgmri.readings import Reading
+from sgmri.readings import Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
 
 _IMAGING_MEASUREMENTS: Final = CodedConcept(value="126010", scheme="DCM", meaning="Imaging Measurements")
@@ -104,6 +104,8 @@ class DecodedReport:
         (tracklet id, label) of every tracklet.
     notes
         Sentences about the whole report.
+    predecessor
+        The report that it revises; None where it names none.
     is_complete
         Completion Flag (0040,A491) is COMPLETE.
     """
@@ -112,6 +114,7 @@ class DecodedReport:
     answers: tuple[DecodedAnswer, ...]
     labels: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    predecessor: ReportRef | None
     is_complete: bool
 
 
@@ -188,6 +191,7 @@ def encode_report(
             is_complete=all(answer.unanswered is None for answer in reading.answers),
             is_final=False,
             is_verified=False,
+            previous_versions=envelope.predecessors(reading) or None,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             contributing_equipment=[envelope.contributing_equipment(reading)],
         )
@@ -196,14 +200,16 @@ def encode_report(
 
 
 def _evidence(reading: Reading, sources: Sequence[Dataset], segmentation: Dataset | None) -> list[Dataset]:
-    """Return what was read, images first: a viewer looks for the image series in the first place."""
+    """Return what was read and made of it, images first: a viewer looks for the image series in the first place."""
     class_of = {ref.sop_instance_uid: ref.sop_class_uid for ref in reading.frames}
     evidence = []
     for source in sources:
         shown = envelope.stand_in(source)
         shown.SOPClassUID = class_of[str(source.SOPInstanceUID)]
         evidence.append(shown)
-    return evidence if segmentation is None else [*evidence, segmentation]
+    made = [] if segmentation is None else [segmentation]
+    # The earlier report answers to the same request: evidence of the current procedure (PS3.3 C.17.2.3)
+    return [*evidence, *made, *envelope.predecessors(reading)]
 
 
 def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
@@ -249,8 +255,8 @@ def _groups(reading: Reading) -> Iterator[PlanarROIMeasurementsAndQualitativeEva
     uids = identity.result_uids(reading)
     for tracklet in reading.tracklets:
         for finding in tracklet.findings:
-            uid = uids.box_uid(tracklet.tracklet_id, finding.frame_index)
-            yield _group(reading, tracklet, finding, TrackingIdentifier(uid=uid, identifier=tracklet.tracklet_id))
+            tracking = TrackingIdentifier(uid=uids.box_uid(tracklet, finding), identifier=tracklet.tracklet_id)
+            yield _group(reading, tracklet, finding, tracking)
 
 
 def _group(
@@ -319,6 +325,7 @@ def decode_report(ds: Dataset) -> DecodedReport:
             answers=answers.decode_answers(evaluations),
             labels=tuple(answers.decode_labels(evaluations).items()),
             notes=answers.decode_notes(evaluations),
+            predecessor=envelope.decode_predecessor(ds),
             is_complete=ds.get("CompletionFlag") == "COMPLETE",
         )
     except (AttributeError, IndexError, ValueError) as error:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from plugin.sweeper import depth
 from sgmri.lifecycle import Reason
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
 from worker.journal import SeriesRow
+from worker.revisions import ReadingRow, readings
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -30,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         counts = journal.counts()
         rows = journal.all_series()[-arguments.last :]
+        readings_of = {row.series_key: readings(journal, row.series_key) for row in rows}
     finally:
         journal.close()
     waiting = {queue: depth(settings.broker.url, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
@@ -38,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         document = {
             "counts": {state.value: count for state, count in sorted(counts.items())},
             "messages": waiting,
-            "series": [_mapping(row, now) for row in rows],
+            "series": [_mapping(row, readings_of[row.series_key], now) for row in rows],
         }
         print(json.dumps(document, indent=2))
         return 0
@@ -46,11 +49,25 @@ def run(arguments: argparse.Namespace) -> int:
     print(" ".join(f"messages.{queue}={'?' if count is None else count}" for queue, count in waiting.items()))
     for row in rows:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
-        print(f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago")
+        print(
+            f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
+            f"{_revision(row, readings_of[row.series_key])}"
+        )
     return 0
 
 
-def _mapping(row: SeriesRow, now: float) -> dict[str, object]:
+def _revision(row: SeriesRow, known: Sequence[ReadingRow]) -> str:
+    """Say which reading the newest one revises, and whether it is that of the instances now there."""
+    if not known:
+        return ""
+    newest = known[-1]
+    said = "" if newest.revises is None else f"; reading {newest.generation} revises reading {newest.revises}"
+    if newest.generation < row.generation:
+        said += f"; reading {newest.generation} is of fewer instances"
+    return said
+
+
+def _mapping(row: SeriesRow, known: Sequence[ReadingRow], now: float) -> dict[str, object]:
     return {
         "series": row.series_key,
         "state": row.state.value,
@@ -62,6 +79,16 @@ def _mapping(row: SeriesRow, now: float) -> dict[str, object]:
         "deliveries": row.deliveries,
         "age_s": round(now - row.received_at, 1),
         "in_state_s": round(now - row.updated_at, 1),
+        "readings": [
+            {
+                "generation": one.generation,
+                "stored": one.stored_at is not None,
+                "committed": one.committed_at is not None,
+                "revises": one.revises,
+                "superseded_by": one.superseded_by,
+            }
+            for one in known
+        ],
     }
 
 

@@ -74,8 +74,8 @@ def test_all_uids_of_a_reading_differ(make_case: MakeCase) -> None:
     uids = identity.result_uids(reading)
     all_uids = [uids.sr_series, uids.sr_instance, uids.seg_series, uids.seg_instance]
     for tracklet in reading.tracklets:
-        all_uids.append(uids.segment_uid(tracklet.tracklet_id))
-        all_uids += [uids.box_uid(tracklet.tracklet_id, index) for index in tracklet.frame_indices]
+        all_uids.append(uids.segment_uid(tracklet))
+        all_uids += [uids.box_uid(tracklet, finding) for finding in tracklet.findings]
     assert len(set(all_uids)) == len(all_uids) > 10
 
 

@@ -52,7 +52,7 @@ def test_read_back_masks_are_the_boxes(name: str, make_case: MakeCase, tmp_path:
     segments = decode_segmentation(ds)
     assert [s.tracklet_id for s in segments] == [t.tracklet_id for t in reading.tracklets]
     for tracklet, segment in zip(reading.tracklets, segments, strict=True):
-        assert segment.tracking_uid == uids.segment_uid(tracklet.tracklet_id)
+        assert segment.tracking_uid == uids.segment_uid(tracklet)
         assert segment.label == segment_label(tracklet)
         assert segment.finding == FINDINGS[tracklet.label].written
         masks = {(mask.sop_instance_uid, mask.frame_number): mask for mask in segment.masks}

@@ -126,22 +126,6 @@ def test_a_listener_killed_in_the_quiet_period_goes_on_after_its_restart(system:
     assert row.instances == len(brain.datasets)
 
 
-def test_a_slice_that_comes_late_makes_a_new_reading(system: System, brain: Phantom) -> None:
-    """One slice arrives after commitment: a second generation reads the whole series."""
-    from dataclasses import replace
-
-    system.start_pacs()
-    system.start_all()
-    system.send(replace(brain, datasets=brain.datasets[:-1]))
-    first = system.wait(State.COMMITTED)
-    system.send(replace(brain, datasets=brain.datasets[-1:]))
-    system.wait_for(lambda: system.journal.all_series()[0].generation == 1, "the second generation")
-    second = system.wait(State.COMMITTED)
-    assert (first.instances, second.instances) == (len(brain.datasets) - 1, len(brain.datasets))
-    outbox = system.state_dir / "state" / "outbox" / second.series_key
-    assert sorted(path.name for path in outbox.iterdir()) == ["0", "1"]
-
-
 def test_a_listener_restarted_without_its_journal_indexes_the_spool(system: System, brain: Phantom) -> None:
     """The journal's file is lost: what lies in the spool is indexed again, read, and doubles nothing in the PACS."""
     system.start_pacs()

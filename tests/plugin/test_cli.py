@@ -14,6 +14,7 @@ from sgmri.lifecycle import State
 from sgmri.questions import Presence
 from worker.database import sqlite_url
 from worker.journal import Journal, Received
+from worker.outbox import Outbox, ResultRow
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -136,12 +137,68 @@ def test_sending_to_nobody_is_exit_code_1(brain_files: tuple[Path, ...], capsys:
     assert "check that it runs" in capsys.readouterr().err
 
 
+def received(number: int) -> Received:
+    return Received(
+        series_key="abcdefgh12345678",
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        sop_instance_uid=f"2.25.10{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+        file_name=f"{number}.dcm",
+        size_bytes=1,
+    )
+
+
 def test_status_of_an_empty_system_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first study there is nothing to show, and the broker's absence is no crash."""
     config = tmp_path / "sgmri.toml"
     config.write_text(f'[storage]\nstate_dir = "{tmp_path / "state"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
     assert main(["status", "--json", "--config", str(config)]) == 0
     assert json.loads(capsys.readouterr().out)["series"] == []
+
+
+def read(journal: Journal, number: int, predecessor_uid: str | None = None) -> None:
+    """Let an instance come and the series be read, with a report of the UID 2.25.<number>."""
+    journal.receive(received(number))
+    for state in (State.COMPLETE, State.QUEUED):
+        journal.move(journal.series("abcdefgh12345678"), state)
+    row = journal.take_lease(journal.series("abcdefgh12345678"), "me", 60.0)
+    assert row is not None
+    report = ResultRow(
+        kind="SR",
+        sop_class_uid="1.2",
+        sop_instance_uid=f"2.25.{number}",
+        series_instance_uid="2.25.9",
+        file_name="sr.dcm",
+        position=0,
+        predecessor_uid=predecessor_uid,
+    )
+    assert Outbox(journal=journal).put(row, [report])
+
+
+def test_status_shows_which_reading_revises_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a late instance the line names both readings, JSON links them, and neither shows a UID."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
+    journal = Journal(sqlite_url(tmp_path))
+    read(journal, 1)
+    read(journal, 2, predecessor_uid="2.25.1")
+    assert main(["status", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.rstrip().endswith("; reading 1 revises reading 0")
+    assert main(["status", "--json", "--config", str(config)]) == 0
+    text = capsys.readouterr().out
+    (series,) = json.loads(text)["series"]
+    assert series["readings"] == [
+        {"generation": 0, "stored": False, "committed": False, "revises": None, "superseded_by": 1},
+        {"generation": 1, "stored": False, "committed": False, "revises": 0, "superseded_by": None},
+    ]
+    assert "2.25." not in printed + text
+    journal.receive(received(3))
+    assert main(["status", "--config", str(config)]) == 0
+    assert "RECEIVING" in (printed := capsys.readouterr().out)
+    assert printed.rstrip().endswith("; reading 1 is of fewer instances")
+    journal.close()
 
 
 def test_doctor_finds_this_machine_fit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,17 +250,7 @@ def test_a_failed_series_can_be_tried_again(tmp_path: Path, capsys: pytest.Captu
     config = tmp_path / "sgmri.toml"
     config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n')
     journal = Journal(sqlite_url(tmp_path))
-    journal.receive(
-        Received(
-            series_key="abcdefgh12345678",
-            study_instance_uid="2.25.1",
-            series_instance_uid="2.25.2",
-            sop_instance_uid="2.25.3",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
-            file_name="1.dcm",
-            size_bytes=1,
-        )
-    )
+    journal.receive(received(1))
     assert main(["retry", "abc", "--config", str(config)]) == 1
     journal.move(journal.series("abcdefgh12345678"), State.COMPLETE)
     journal.move(journal.series("abcdefgh12345678"), State.FAILED, attempts=3)

@@ -16,7 +16,7 @@ from sgmri.errors import UnparsableAnswer
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, QuestionKind, Unanswered
-from sgmri.readings import EngineIdentity, Reading, from_json, to_json
+from sgmri.readings import EngineIdentity, Reading, ReportRef, from_json, to_json
 from sgmri.volume import Anatomy, FrameRef
 
 ROWS, COLUMNS, FRAMES = 40, 30, 5
@@ -34,9 +34,16 @@ def tracklets(draw: st.DrawFn) -> tuple[Tracklet, ...]:
             x0, y0 = draw(st.floats(0, COLUMNS - 1)), draw(st.floats(0, ROWS - 1))
             box = Box(x0=x0, y0=y0, x1=draw(st.floats(x0 + 0.5, COLUMNS)), y1=draw(st.floats(y0 + 0.5, ROWS)))
             score = draw(st.none() | st.floats(0, 1))
-            findings.append(Finding(label=label, frame_index=frame_index, box=box, score=score))
-        laterality = draw(st.none() | st.sampled_from(Laterality))
-        made.append(Tracklet(tracklet_id=f"lesion-{number}", findings=tuple(findings), laterality=laterality))
+            uid = draw(st.none() | st.just(f"2.25.7{frame_index}"))
+            findings.append(Finding(label=label, frame_index=frame_index, box=box, score=score, tracking_uid=uid))
+        made.append(
+            Tracklet(
+                tracklet_id=f"lesion-{number}",
+                findings=tuple(findings),
+                laterality=draw(st.none() | st.sampled_from(Laterality)),
+                tracking_uid=draw(st.none() | st.just("2.25.8")),
+            )
+        )
     return tuple(made)
 
 
@@ -62,6 +69,7 @@ def answers(draw: st.DrawFn, question_id: str, kind: QuestionKind, known: tuple[
 def readings(draw: st.DrawFn) -> Reading:
     """Readings of the brain set with every kind of answer."""
     known = draw(tracklets())
+    uids = st.integers(0, 9).map(lambda number: f"2.25.{number}")
     questions = draw(st.lists(st.sampled_from(STANDARD[Anatomy.BRAIN].questions), unique=True))
     multi_frame = draw(st.booleans())
     return Reading(
@@ -86,6 +94,9 @@ def readings(draw: st.DrawFn) -> Reading:
         tracklets=known,
         is_lossy=draw(st.booleans()),
         anatomy_certainty=draw(st.none() | st.floats(0, 1)),
+        predecessor=draw(
+            st.none() | st.builds(ReportRef, sop_class_uid=uids, sop_instance_uid=uids, series_instance_uid=uids)
+        ),
     )
 
 
@@ -143,7 +154,8 @@ def test_the_json_says_what_it_is(reading: Reading) -> None:
     written = json.loads(to_json(reading))
     assert written["notice"] == RESEARCH_USE_STATEMENT
     assert "half-open" in written["box_format"]
-    assert written["tracklets"][0]["findings"][0] == {"frame_number": 3, "box": [1.25, 2, 7, 9], "score": 0.5}
+    finding = {"frame_number": 3, "box": [1.25, 2, 7, 9], "score": 0.5, "tracking_uid": None}
+    assert written["tracklets"][0]["findings"][0] == finding
 
 
 SPOILERS: dict[str, Callable[[dict[str, Any]], object]] = {

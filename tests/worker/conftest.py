@@ -1,14 +1,23 @@
-"""A PostgreSQL of the tests' own, on a Unix socket in a directory of its own."""
+"""A PostgreSQL of the tests' own, on a Unix socket in a directory of its own; and a worker's place."""
 
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from conformance.phantoms import make, write
+from dicom_io.spool import Spool
+from sgmri.interfaces import Engine
+from sgmri.settings import Settings, parse
+from tests.worker.place import Clock, NegativeEngine, Place
+from worker.database import sqlite_url
+from worker.journal import Journal
+from worker.tasks import Workplace
 
 
 def _binaries() -> Path | None:
@@ -52,3 +61,38 @@ def postgres_url() -> Iterator[str]:
             subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/", **account)  # type: ignore[call-overload]  # ids
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def make_place(tmp_path: Path) -> Iterator[Callable[[Settings], Place]]:
+    """Make a place with other settings than the defaults."""
+    clock, engine = Clock(), NegativeEngine()
+    journal = Journal(sqlite_url(tmp_path), clock=clock)
+
+    def made(settings: Settings) -> Place:
+        def the_engine() -> Engine:
+            return engine
+
+        workplace = Workplace(
+            settings=settings,
+            journal=journal,
+            spool=Spool(tmp_path / "spool"),
+            outbox_dir=tmp_path / "outbox",
+            engine=the_engine,
+        )
+        return Place(workplace=workplace, clock=clock, engine=engine)
+
+    yield made
+    journal.close()
+
+
+@pytest.fixture
+def place(make_place: Callable[[Settings], Place]) -> Place:
+    """A place without a destination."""
+    return make_place(parse({}))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Instances of a healthy brain, from inferior to superior."""
+    return write(make("brain-normal"), tmp_path_factory.mktemp("brain"))

@@ -6,18 +6,12 @@ import pytest
 
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
+from tests.worker.place import Clock
 from worker.database import open_database, sqlite_url
 from worker.journal import Journal, Received, SeriesRow
 from worker.journal_tables import METADATA
 from worker.outbox import Outbox, ResultRow
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from worker.revisions import earlier_reports, leave, readings
 
 
 @pytest.fixture
@@ -53,30 +47,39 @@ def received(number: int = 1, **changes: object) -> Received:
     return Received(**{**values, **changes})  # type: ignore[arg-type]  # a test's keyword soup
 
 
-def queued(journal: Journal) -> SeriesRow:
-    journal.receive(received())
+def queued(journal: Journal, number: int = 1) -> SeriesRow:
+    journal.receive(received(number))
     row = journal.series("abcdefgh12345678")
     assert journal.move(row, State.COMPLETE, completed_at=journal.clock())
     assert journal.move(journal.series(row.series_key), State.QUEUED, question_set_id="brain-1")
     return journal.series(row.series_key)
 
 
-def stored(journal: Journal) -> SeriesRow:
-    row = journal.take_lease(queued(journal), "me", 60.0)
+def reading(journal: Journal, number: int = 1) -> SeriesRow:
+    row = journal.take_lease(queued(journal, number), "me", 60.0)
     assert row is not None
-    results = [
+    return row
+
+
+def objects(first: int = 0, predecessor_uid: str | None = None) -> list[ResultRow]:
+    """Return a SEG and an SR with the UIDs 2.25.<first> and 2.25.<first + 1>."""
+    return [
         ResultRow(
             kind=kind,
             sop_class_uid="1.2",
-            sop_instance_uid=f"2.25.{place}",
+            sop_instance_uid=f"2.25.{first + place}",
             series_instance_uid="2.25.9",
             file_name=f"{kind}.dcm",
             position=place,
+            predecessor_uid=predecessor_uid if kind == "SR" else None,
         )
         for place, kind in enumerate(("SEG", "SR"))
     ]
-    Outbox(journal=journal).put(row, results)
-    assert journal.move(row, State.READ, lease_owner=None, lease_until=0.0)
+
+
+def stored(journal: Journal) -> SeriesRow:
+    row = reading(journal)
+    assert Outbox(journal=journal).put(row, objects())
     assert journal.move(journal.series(row.series_key), State.STORED)
     return journal.series(row.series_key)
 
@@ -149,11 +152,66 @@ def test_a_silent_worker_loses_its_lease(journal: Journal, clock: Clock) -> None
 
 def test_a_series_that_grew_drops_the_reading_of_its_old_self(journal: Journal) -> None:
     """The end of a reading of generation 0 does not touch generation 1."""
-    row = journal.take_lease(queued(journal), "me", 60.0)
-    assert row is not None
+    row = reading(journal)
     journal.receive(received(2))
-    assert not journal.move(row, State.READ)
+    assert not Outbox(journal=journal).put(row, objects())
     assert journal.series(row.series_key).state is State.RECEIVING
+    assert readings(journal, row.series_key) == ()
+    assert Outbox(journal=journal).results(row) == ()
+
+
+def test_readings_of_a_growing_series_are_linked(journal: Journal) -> None:
+    """The report of the second generation names the first's, which is superseded and keeps what became of it."""
+    first, outbox = stored(journal), Outbox(journal=journal)
+    journal.receive(received(2))
+    # a delivery that was under way when the series grew tells its own generation
+    outbox.mark_stored(first, "2.25.1")
+    second = reading(journal, 3)
+    assert second.generation == 1
+    assert earlier_reports(journal, second, delivered=True) == (0,)
+    assert outbox.put(second, objects(10, predecessor_uid="2.25.1"))
+    before, now = readings(journal, second.series_key)
+    assert (before.generation, before.revises, before.superseded_by) == (0, None, 1)
+    assert (now.generation, now.revises, now.superseded_by) == (1, 0, None)
+    assert before.stored_at is not None
+    assert now.stored_at is None
+
+
+def test_a_report_that_the_destination_does_not_have_is_superseded_but_not_named(journal: Journal) -> None:
+    """What was not delivered, or refused at commitment, is no predecessor where there is a destination."""
+    first, outbox = stored(journal), Outbox(journal=journal)
+    outbox.mark_stored(first, "2.25.1")
+    outbox.expect_commitment(first, "2.25.77")
+    second = reading(journal, 2)
+    outbox.answer_commitment("2.25.77", committed=[], refused=["2.25.1"], retry_s=1)
+    assert earlier_reports(journal, second, delivered=True) == ()
+    assert earlier_reports(journal, second, delivered=False) == (0,)
+
+
+def test_objects_that_did_not_change_are_not_sent_again(journal: Journal) -> None:
+    """A late instance that is not read: the same objects, now of the new generation, as stored as they were."""
+    first, outbox = stored(journal), Outbox(journal=journal)
+    for result in outbox.results(first):
+        outbox.mark_stored(first, result.sop_instance_uid)
+    before = outbox.results(first)
+    second = reading(journal, 2)
+    assert outbox.put(second, objects())
+    assert outbox.results(second) == before
+    assert [one.generation for one in readings(journal, second.series_key)] == [1]
+
+
+def test_a_series_that_is_no_longer_read_keeps_its_report(journal: Journal) -> None:
+    """SKIPPED after a reading: the reason is the series', the timeline says that the report stands, and it does."""
+    first = stored(journal)
+    second = reading(journal, 2)
+    assert leave(journal, second, Reason.MIXED_GEOMETRY)
+    assert not leave(journal, second, Reason.MIXED_GEOMETRY)
+    row = journal.series(first.series_key)
+    assert (row.state, row.reason) == (State.SKIPPED, Reason.MIXED_GEOMETRY)
+    event = journal.timeline(first.series_key)[-1]
+    assert (event.stage, event.reason, event.generation) == ("earlier report stands", Reason.MIXED_GEOMETRY, 1)
+    (report,) = readings(journal, first.series_key)
+    assert (report.generation, report.superseded_by) == (0, None)
 
 
 def test_a_transition_that_the_table_lacks_is_our_bug(journal: Journal) -> None:

@@ -1,144 +1,17 @@
-"""The two tasks without a broker: what they do to the journal, the outbox and a PACS."""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from conformance.pacs import PacsBehaviour, SmallPacs
-from conformance.phantoms import Phantom, make, make_non_mr, write
-from dicom_io.spool import Spool, read_header
-from plugin.dispatch import Dispatcher
+from conformance.pacs import PacsBehaviour
+from conformance.phantoms import make_non_mr
 from sgmri.errors import EngineError, EngineUnavailable
-from sgmri.interfaces import Engine, Frames, ReadingControl
 from sgmri.lifecycle import Reason, State
-from sgmri.questions import Answer, Presence, QuestionKind, QuestionSet, Unanswered
-from sgmri.readings import EngineIdentity
-from sgmri.settings import Settings, parse
-from worker.app import create_app
-from worker.database import sqlite_url
-from worker.engine.asking import ask_in_rounds
-from worker.journal import Journal, Received, SeriesRow
+from sgmri.settings import Settings
+from tests.worker.place import Place, delivering_to, small
 from worker.outbox import Outbox
-from worker.tasks import Workplace, deliver_one, read_one
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class NegativeEngine:
-    """Says absent to every detection; or fails as told."""
-
-    failure: Exception | None = None
-
-    def describe(self) -> EngineIdentity:
-        return EngineIdentity(name="negative", version="1", digest="0" * 64)
-
-    def answer(self, frames: Frames, questions: QuestionSet, control: ReadingControl) -> tuple[Answer, ...]:
-        if self.failure is not None:
-            raise self.failure
-        return ask_in_rounds(
-            questions,
-            lambda asked, so_far: [
-                Answer(question_id=question.question_id, kind=question.kind, presence=Presence.ABSENT)
-                if question.kind is QuestionKind.DETECTION
-                else Answer(
-                    question_id=question.question_id, kind=question.kind, unanswered=Unanswered.OUTSIDE_ENGINE_SCOPE
-                )
-                for question in asked
-            ],
-            control,
-        )
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class Place:
-    workplace: Workplace
-    clock: Clock
-    engine: NegativeEngine
-
-    @property
-    def row(self) -> SeriesRow:
-        return self.workplace.journal.all_series()[0]
-
-    def state(self) -> State:
-        return self.row.state
-
-    def receive(self, *paths: Path) -> None:
-        """Put instances through spool, journal and dispatch, as the listener does."""
-        for path in paths:
-            content = path.read_bytes()
-            stored = self.workplace.spool.store(read_header(content), content)
-            self.workplace.journal.receive(
-                Received(
-                    series_key=stored.series_key,
-                    study_instance_uid=stored.study_instance_uid,
-                    series_instance_uid=stored.series_instance_uid,
-                    sop_instance_uid=stored.sop_instance_uid,
-                    sop_class_uid=stored.sop_class_uid,
-                    file_name=stored.file_name,
-                    size_bytes=stored.size_bytes,
-                )
-            )
-        # nothing listens on that port: ringing fails, as with a broker that is away, and the series stays queued
-        dispatcher = Dispatcher(
-            journal=self.workplace.journal, spool=self.workplace.spool, app=create_app("redis://127.0.0.1:1/0")
-        )
-        dispatcher.complete(self.row)
-
-    def read(self) -> bool:
-        return read_one(self.workplace, self.row.series_key, self.row.generation)
-
-    def deliver(self) -> None:
-        deliver_one(self.workplace, self.row.series_key, self.row.generation)
-
-
-@pytest.fixture
-def make_place(tmp_path: Path) -> Iterator[Callable[[Settings], Place]]:
-    clock, engine = Clock(), NegativeEngine()
-    journal = Journal(sqlite_url(tmp_path), clock=clock)
-
-    def made(settings: Settings) -> Place:
-        def the_engine() -> Engine:
-            return engine
-
-        workplace = Workplace(
-            settings=settings,
-            journal=journal,
-            spool=Spool(tmp_path / "spool"),
-            outbox_dir=tmp_path / "outbox",
-            engine=the_engine,
-        )
-        return Place(workplace=workplace, clock=clock, engine=engine)
-
-    yield made
-    journal.close()
-
-
-@pytest.fixture
-def place(make_place: Callable[[Settings], Place]) -> Place:
-    return make_place(parse({}))
-
-
-@pytest.fixture(scope="module")
-def brain() -> Phantom:
-    return make("brain-normal")
-
-
-@pytest.fixture(scope="module")
-def files(brain: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    return write(brain, tmp_path_factory.mktemp("brain"))
+from worker.tasks import read_one
 
 
 def test_a_reading_ends_with_its_objects_in_the_outbox(place: Place, files: tuple[Path, ...]) -> None:
@@ -222,18 +95,6 @@ def test_a_truncated_instance_fails_the_series_with_its_reason(
     assert not place.read()
     assert (place.row.state, place.row.reason) == (State.FAILED, Reason.TRUNCATED_INSTANCE)
     assert Outbox(journal=place.workplace.journal).results(place.row) == ()
-
-
-def delivering_to(port: int, **delivery: object) -> Settings:
-    return parse(
-        {"delivery": {"ae_title": "SMALLPACS", "port": port, "retry_first_s": 5.0, "timeout_s": 3.0, **delivery}}
-    )
-
-
-def small(tmp_path: Path, behaviour: PacsBehaviour | None = None) -> SmallPacs:
-    # the commitment result has nowhere to go: here only what the delivery does is looked at
-    quiet = behaviour or PacsBehaviour(answers_commitment=False)
-    return SmallPacs("SMALLPACS", directory=tmp_path / "pacs", peers={"SGMRI": ("127.0.0.1", 1)}, behaviour=quiet)
 
 
 def test_a_delivery_is_stored_and_asked_to_be_committed(
