@@ -17,12 +17,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.charset import default_encoding
 from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
@@ -58,6 +60,8 @@ _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
 _PRIVATE_BYTES = 1 << 12
 """What is looked at of a private value of unknown representation; texts and numbers are shorter, blobs longer."""
+_PLAIN_TEXT = frozenset({"CS", "DS", "UI"})
+"""Representations without a character set of their own and whose texts need no check (PS3.5 6.2)."""
 _UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
 _NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
 
@@ -218,9 +222,20 @@ class Header:
         if tag not in self._present:  # asked first: pydicom looks long for what is missing
             return None
         try:
+            # pydicom annotates only what comes back for elements that were accessed before; converting them is slow
+            element: object = self._dataset.get_item(tag)
+            if isinstance(element, RawDataElement) and element.value is not None:
+                if element.VR in _PLAIN_TEXT:
+                    return element.value.decode(default_encoding).split("\\")
+                if element.VR == "US" and len(element.value) == 2:
+                    return int.from_bytes(element.value, "little" if element.is_little_endian else "big")
             return self._dataset[tag].value
         except LIBRARY_ERRORS:
             return None
+
+    @cached_property
+    def _groups(self) -> frozenset[int]:
+        return frozenset([tag >> 16 for tag in self._present])
 
     def has(self, keyword: str) -> bool:
         """Tell whether the attribute is present, readable or not."""
@@ -278,6 +293,8 @@ class Header:
         group, element
             The group, and the element within the block.
         """
+        if group not in self._groups:  # asked first: pydicom sorts all tags to look for a block
+            return ()
         try:
             value: object = self._dataset.private_block(group, creator)[element].value
             # bytes where the transfer syntax is implicit and the element is not in pydicom's private dictionary
