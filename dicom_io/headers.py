@@ -22,7 +22,6 @@ from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.charset import default_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
@@ -60,8 +59,10 @@ _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
 _PRIVATE_BYTES = 1 << 12
 """What is looked at of a private value of unknown representation; texts and numbers are shorter, blobs longer."""
-_PLAIN_TEXT = frozenset({"CS", "DS", "UI"})
-"""Representations without a character set of their own and whose texts need no check (PS3.5 6.2)."""
+_TEXTS = frozenset({"CS", "DS", "LO", "SH", "UI"})
+"""Representations of texts that need no check and may have several values (PS3.5 6.2)."""
+_ESCAPE = b"\x1b"
+"""Without it, ASCII is ASCII in every character set (PS3.5 6.1.2.3)."""
 _UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
 _NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
 
@@ -225,8 +226,8 @@ class Header:
             # pydicom annotates only what comes back for elements that were accessed before; converting them is slow
             element: object = self._dataset.get_item(tag)
             if isinstance(element, RawDataElement) and element.value is not None:
-                if element.VR in _PLAIN_TEXT:
-                    return element.value.decode(default_encoding).split("\\")
+                if element.VR in _TEXTS and element.value.isascii() and _ESCAPE not in element.value:
+                    return element.value.decode("ascii").split("\\")
                 if element.VR == "US" and len(element.value) == 2:
                     return int.from_bytes(element.value, "little" if element.is_little_endian else "big")
             return self._dataset[tag].value

@@ -16,9 +16,10 @@ _ODD.Rows, _ODD.Columns = 258, 1
 _ODD.ImageType = ["ORIGINAL", "", "M"]
 _ODD.PixelSpacing = [" 0.5", "1e-1 "]
 _ODD.SOPInstanceUID = "1.2.3"
-_ODD.StudyDescription = "Schädel"
-_ODD.SpecificCharacterSet = "ISO_IR 100"
+_ODD.StudyDescription = "頭 T2"
+_ODD.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
 _ODD.InstanceNumber = 7
+_ODD.ProtocolName = ["T1 一", "~"]
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
