@@ -52,7 +52,7 @@ def measure(voxels: NDArray[np.float32], orientation: Orientation, *, coverage_m
     float64 (measures,)
         Finite whatever is shown; all but the first ones are 0 where there is no body.
     """
-    pictures = _normalised(_cells(_upright(voxels, orientation), orientation))
+    pictures = _normalised(_cells(voxels, orientation))
     outlines = np.stack([_outline(picture) for picture in pictures])
     planes = [float(orientation.plane is plane) for plane in Plane]
     height_mm, width_mm = (CELL_MM * length for length in pictures.shape[1:])
@@ -67,21 +67,14 @@ def measure(voxels: NDArray[np.float32], orientation: Orientation, *, coverage_m
     return np.array(numbers)
 
 
-def _upright(voxels: NDArray[np.float32], orientation: Orientation) -> NDArray[np.float32]:
-    """Turn the frames by quarters and mirror them, until rows and columns grow as in an upright picture."""
+def _cells(voxels: NDArray[np.float32], orientation: Orientation) -> _Picture:
+    """Turn the frames by quarters and mirror them into upright pictures, and average these over square cells."""
     down, across = (np.array(axis) for axis in _UP_AND_ACROSS[orientation.plane])
     rows, columns = np.array(orientation.column_cosines), np.array(orientation.row_cosines)
-    if abs(rows @ down) < abs(columns @ down):
-        voxels, rows, columns = voxels.transpose(0, 2, 1), columns, rows
-    return voxels[:, :: 1 if rows @ down > 0 else -1, :: 1 if columns @ across > 0 else -1]
-
-
-def _cells(upright: NDArray[np.float32], orientation: Orientation) -> _Picture:
-    """Average over square cells."""
-    down, _ = (np.array(axis) for axis in _UP_AND_ACROSS[orientation.plane])
     row_mm, column_mm = orientation.pixel_spacing_mm
-    if abs(np.array(orientation.column_cosines) @ down) < abs(np.array(orientation.row_cosines) @ down):
-        row_mm, column_mm = column_mm, row_mm
+    if abs(rows @ down) < abs(columns @ down):
+        voxels, rows, columns, row_mm, column_mm = voxels.transpose(0, 2, 1), columns, rows, column_mm, row_mm
+    upright = voxels[:, :: 1 if rows @ down > 0 else -1, :: 1 if columns @ across > 0 else -1]
     return _averaged(_averaged(upright.astype(np.float64), 1, row_mm), 2, column_mm)
 
 

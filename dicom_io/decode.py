@@ -104,14 +104,14 @@ def decode_frames(frames: Sequence[tuple[InstanceFacts, FrameFacts]], limits: Li
     for frame_index, (owner, _) in enumerate(frames):
         places.setdefault(owner.sop_instance_uid, []).append(frame_index)
 
-    def fill(frame_index: int, frame: FrameFacts, stored: _Stored) -> None:
-        voxels[frame_index] = _modality_values(stored(), frame)
+    def fill(frame_index: int, stored: _Stored) -> None:
+        voxels[frame_index] = _modality_values(stored(), frames[frame_index][1])
 
     jobs = (
-        partial(fill, frame_index, frame, stored[(frame.frame_number or 1) - 1])
+        partial(fill, frame_index, stored[(frames[frame_index][1].frame_number or 1) - 1])
         for frame_indices in places.values()
         for stored in [_frames(frames[frame_indices[0]][0], limits)]
-        for frame_index, frame in [(index, frames[index][1]) for index in frame_indices]
+        for frame_index in frame_indices
     )
     # around all threads: what it changes belongs to the process
     with quietly():

@@ -20,9 +20,9 @@ from benchmark.training.grids import AXES, Shape, draw_grid
 from benchmark.training.scanner import scan
 from benchmark.training.strangers import TRAINED, Painter
 from dicom_io.appearance import Measures, measure
+from dicom_io.recognition import FRAMES
 from sgmri.volume import Anatomy, Orientation, Plane
 
-FRAMES = 9
 BATCH = 6
 """Volumes that share plane and matrix."""
 _MATRICES = ((64, 64), (64, 54), (54, 64), (64, 43), (43, 64))
