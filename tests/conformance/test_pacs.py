@@ -436,6 +436,15 @@ def test_undeliverable_report_is_given_up_aloud(tmp_path: Path, caplog: pytest.L
     assert not any(US in message or "1.2.3" in message for message in ours)
 
 
+def test_stopping_closes_a_connection_that_has_asked_for_nothing_yet(tmp_path: Path) -> None:
+    """A peer that has connected but not sent its A-ASSOCIATE-RQ is cut off; no thread ends with an exception."""
+    with SmallPacs(PACS, directory=tmp_path, peers=PEERS) as pacs:
+        connection = socket.create_connection(("127.0.0.1", pacs.port), timeout=10)
+        sleep(0.2)  # the acceptor's thread has begun
+    with connection:
+        assert connection.recv(1) == b""
+
+
 def test_commitment_of_stored_instances_arrives_on_a_new_association(tmp_path: Path) -> None:
     """The PACS calls back as SCP and reports every instance under the transaction UID, event type 1."""
     listener = Listener()
