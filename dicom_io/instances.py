@@ -80,6 +80,8 @@ class FrameFacts:
         instances the private equal.
     contrast
         Acquisition Contrast (0008,9209) or empty.
+    agent_administered
+        Contrast/Bolus Agent Administered (0018,9342) of any agent, else Detected (0018,9343); None for neither.
     """
 
     frame_number: int | None
@@ -97,6 +99,7 @@ class FrameFacts:
     frame_type: tuple[str, ...] = ()
     complex_component: str = ""
     contrast: str = ""
+    agent_administered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,8 @@ class InstanceFacts:
         None where missing.
     pixels
         Where uncompressed pixels lie in the file; None where they are to be decoded.
+    agent_texts
+        Contrast/Bolus Agent, and the meanings in its sequence (of Enhanced images, too).
     species_texts
         Patient Species Description, and the codes and meanings of Patient Species Code Sequence.
     is_quality_control
@@ -174,6 +179,7 @@ class InstanceFacts:
     coil_texts: tuple[str, ...] = field(repr=False)
     instance_number: int | None = None
     pixels: NativePixels | None = field(default=None, repr=False, compare=False)
+    agent_texts: tuple[str, ...] = field(default=(), repr=False)
     species_texts: tuple[str, ...] = field(default=(), repr=False)
     is_quality_control: bool = False
 
@@ -273,8 +279,13 @@ class _Groups:
 
     def group(self, keyword: str) -> Header:
         """Return the group's first item; one without attributes where the frame has none."""
+        items = self.items(keyword)
+        return items[0] if items else self.shared.item(keyword)
+
+    def items(self, keyword: str) -> list[Header]:
+        """Return all items of the group."""
         own = [item for frame in self.frames for item in frame.items(keyword)]
-        return own[0] if own else self.shared.item(keyword)
+        return own or self.shared.items(keyword)
 
 
 def _either(group: Header, header: Header, keyword: str, classic: str = "") -> float | None:
@@ -301,9 +312,7 @@ def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFa
     frame_type, content = groups.group("MRImageFrameTypeSequence"), groups.group("FrameContentSequence")
     echo_time = groups.group("MREchoSequence").number("EffectiveEchoTime")
     slope, intercept = _rescale(groups.group("PixelValueTransformationSequence"), header)
-    b_value = groups.group("MRDiffusionSequence").number("DiffusionBValue")
-    if b_value is None:
-        b_value = header.number("DiffusionBValue")
+    b_value = _either(groups.group("MRDiffusionSequence"), header, "DiffusionBValue")
     index = content.count("TemporalPositionIndex") or header.count("TemporalPositionIdentifier")
     acquisition = content.count("FrameAcquisitionNumber") or header.count("AcquisitionNumber")
     component = frame_type.text("ComplexImageComponent") or header.text("ComplexImageComponent")
@@ -323,7 +332,16 @@ def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFa
         frame_type=frame_type.texts("FrameType"),
         complex_component=component or private.complex_component(header),
         contrast=frame_type.text("AcquisitionContrast") or header.text("AcquisitionContrast"),
+        agent_administered=_agent_administered(groups.items("ContrastBolusUsageSequence")),
     )
+
+
+def _agent_administered(usages: list[Header]) -> bool | None:
+    for keyword in ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected"):
+        said = {usage.text(keyword) for usage in usages}
+        if said & {"YES", "NO"}:
+            return "YES" in said
+    return None
 
 
 def _geometry(groups: _Groups, header: Header, sequence: str, keyword: str) -> tuple[float, ...]:
@@ -368,13 +386,11 @@ def _evidence(header: Header, first: _Groups) -> dict[str, tuple[str, ...]]:
     codes = [f"{region.text('CodingSchemeDesignator')}:{region.text('CodeValue')}" for region in regions]
     series = ("SeriesDescription", "ProtocolName")
     study = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
-    species = [
-        text
-        for item in header.items("PatientSpeciesCodeSequence")
-        for text in (item.text("CodeValue"), item.text("CodeMeaning"))
-        if text
-    ]
+    kinds = header.items("PatientSpeciesCodeSequence")
+    species = [text for item in kinds for text in (*item.texts("CodeValue"), *item.texts("CodeMeaning"))]
+    agents = [text for item in header.items("ContrastBolusAgentSequence") for text in item.texts("CodeMeaning")]
     return {
+        "agent_texts": (*header.texts("ContrastBolusAgent"), *agents),
         "region_texts": (*header.texts("BodyPartExamined"), *meanings),
         "region_codes": tuple(codes),
         "series_texts": tuple(text for keyword in series for text in header.texts(keyword)),

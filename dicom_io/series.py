@@ -19,10 +19,11 @@ import numpy as np
 
 from dicom_io.anatomy import Evidence, anatomy_of, words
 from dicom_io.contrast import fat_suppressed_of, weighting_of
+from dicom_io.contrast_agent import AgentEvidence, contrast_agent_of
 from dicom_io.instances import COLOUR_SOP_CLASSES, FrameFacts, InstanceFacts, inspect
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance, SeriesError
 from sgmri.lifecycle import Reason
-from sgmri.volume import Anatomy, Orientation, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent, Orientation, Plane, Weighting
 
 _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value", bound=Hashable)
@@ -73,6 +74,8 @@ class SeriesFacts:
         What all instances agree on by their physics, else unknown.
     fat_suppressed
         What all instances agree on; None where they do not, or do not say.
+    contrast_agent, agent_evidence
+        Whether a contrast agent had been given, and what that was taken from.
     is_localiser, is_calibration, is_derived, is_colour, is_mosaic
         Whether any image of the series is one.
     is_described
@@ -87,6 +90,8 @@ class SeriesFacts:
     plane: Plane | None
     weighting: Weighting
     fat_suppressed: bool | None
+    contrast_agent: ContrastAgent
+    agent_evidence: AgentEvidence
     is_localiser: bool
     is_calibration: bool
     is_derived: bool
@@ -199,6 +204,8 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         plane=None,
         weighting=Weighting.UNKNOWN,
         fat_suppressed=None,
+        contrast_agent=ContrastAgent.UNKNOWN,
+        agent_evidence=AgentEvidence.NONE,
         is_localiser=_is_localiser(images, named, orientations),
         # a field map corrects other series, and the magnitude beside it is of no use to a reader
         is_calibration=bool(named & _CALIBRATION_WORDS) or any(_types(image) & _FIELD_MAPS for image in images),
@@ -227,12 +234,15 @@ def _summed_up(
     facts: SeriesFacts, instances: Sequence[InstanceFacts], orientations: Sequence[Sequence[Orientation]]
 ) -> SeriesFacts:
     images = [instance for instance in instances if instance.is_mr]
+    contrast_agent, agent_evidence = contrast_agent_of(images)
     return replace(
         facts,
         instances=tuple(instances),
         plane=_agreed([alike[0].plane for alike in orientations]),
         weighting=_agreed([weighting_of(image) for image in images]) or Weighting.UNKNOWN,
         fat_suppressed=_agreed([fat_suppressed_of(image) for image in images]),
+        contrast_agent=contrast_agent,
+        agent_evidence=agent_evidence,
         is_derived=any(is_derived(image) for image in images),
         is_colour=any(_is_colour(image) for image in images),
         is_mosaic=any("MOSAIC" in image.image_type for image in images),
