@@ -247,6 +247,10 @@ class Header:
         value = self._value(keyword)
         return () if value is None else _stripped(single for single in _each(value) if single is not None)
 
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """Return the non-empty values in capitals, as a code string has to be written (PS3.5 6.2)."""
+        return tuple([text.upper() for text in self.texts(keyword)])
+
     def text(self, keyword: str) -> str:
         """Return the first value, or an empty text."""
         return next(iter(self.texts(keyword)), "")

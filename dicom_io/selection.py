@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dicom_io.anatomy import Evidence
+from dicom_io.frames import FrameFacts
 from dicom_io.preferences import Preferences, rank
 from dicom_io.quality_assurance import is_animal, is_test_object
 from dicom_io.recognition import recognise
@@ -281,8 +282,12 @@ def _preference(verdict: Verdict, preferences: Preferences) -> tuple[float, ...]
         max(frame.b_value or 0.0 for frame in frames),
         -len(frames),
         min((frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None), default=math.inf),
-        min(frame.temporal_position or frame.acquisition_number or 0 for frame in frames),
+        min(_time(frame) for frame in frames),
     )
+
+
+def _time(frame: FrameFacts) -> float:
+    return frame.acquisition_number or 0 if frame.temporal_position is None else frame.temporal_position
 
 
 def _as_what(best: Verdict, anatomy: Anatomy) -> str:

@@ -9,7 +9,6 @@ PS3.3 C.8.3.1 (MR Image module), C.8.13 (Enhanced MR)
 """
 
 import logging
-import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,8 @@ import numpy as np
 from dicom_io.anatomy import Evidence, anatomy_of, words
 from dicom_io.contrast import fat_suppressed_of, weighting_of
 from dicom_io.contrast_agent import AgentEvidence, contrast_agent_of
-from dicom_io.instances import COLOUR_SOP_CLASSES, FrameFacts, InstanceFacts, inspect
+from dicom_io.frames import FrameFacts, median_of
+from dicom_io.instances import COLOUR_SOP_CLASSES, InstanceFacts, inspect
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance, SeriesError
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, ContrastAgent, Orientation, Plane, Weighting
@@ -46,6 +46,11 @@ _MAPS = frozenset(
     | {"T1_MAP", "T1 MAP", "T2_MAP", "T2 MAP", "T2_STAR_MAP", "T2_STAR MAP", "R2_MAP", "R2STAR_MAP"}
     | {"MIP", "MINIP", "MNIP", "PROJECTION IMAGE", "MPR_THICK", "SUBTRACTION", "SUB"}
 )
+_MAP_WORDS = frozenset(
+    {"adc", "eadc", "dadc", "tracew", "cbf", "cbv", "rcbf", "rcbv", "mtt", "ttp", "tmax"}
+    | {"mip", "mips", "minip", "subtraction", "subtracted"}
+)
+"""Maps and projections by their description, where Image Type says ORIGINAL; "MPR" may be short for MPRAGE."""
 _REFORMATS = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
 """Reformats where the image is also DERIVED; GE writes ORIGINAL\\PRIMARY\\MPR for plain acquisitions."""
 
@@ -259,14 +264,15 @@ def with_frames(image: InstanceFacts, frames: Sequence[FrameFacts]) -> InstanceF
     frames
         Of this image, at least one.
     """
-    echo_times = [frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None]
     frame_types = {frame.frame_type for frame in frames} - {()}
     # Image Type sums the frames up, with MIXED where they differ (PS3.3 C.8.16.1)
     is_summary = "MIXED" in image.image_type and len(frame_types) == 1
     return replace(
         image,
         frames=tuple(frames),
-        echo_time_ms=statistics.median(echo_times) if echo_times else None,
+        repetition_time_ms=median_of(frame.repetition_time_ms for frame in frames),
+        echo_time_ms=median_of(frame.echo_time_ms for frame in frames),
+        inversion_time_ms=median_of(frame.inversion_time_ms for frame in frames),
         image_type=frame_types.pop() if is_summary else image.image_type,
     )
 
@@ -324,7 +330,10 @@ def is_derived(image: InstanceFacts) -> bool:
     """Tell whether an image is none of magnitude as it was acquired: a map, a projection, a reformat, a phase image."""
     types = _types(image)
     derived = "DERIVED" in types
-    if types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
+    calculated = any(frame.calculation not in ("", "NONE") for frame in image.frames)
+    # as written and in small letters: "mIP" would be parted at its capital
+    named = {word for text in image.series_texts for word in (*words(text), *words(text.casefold()))}
+    if calculated or named & _MAP_WORDS or types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
         return True
     # a phase image is no magnitude image even where it is ORIGINAL
     return component_of(image) != "MAGNITUDE"

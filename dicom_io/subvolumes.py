@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.contrast_agent import contrast_agent_of
-from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.frames import FrameFacts
+from dicom_io.instances import InstanceFacts
 from dicom_io.series import SeriesFacts, component_of, is_derived, restricted, with_frames
 from dicom_io.stacking import SAME_COSINE, SAME_POSITION_MM, orientation_of
 from sgmri.errors import MalformedInstance
