@@ -59,7 +59,7 @@ _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
 _PRIVATE_BYTES = 1 << 12
 """What is looked at of a private value of unknown representation; texts and numbers are shorter, blobs longer."""
-_TEXTS = frozenset({"CS", "DS", "LO", "SH", "UI"})
+_TEXTS = frozenset({"CS", "DS", "DT", "LO", "SH", "TM", "UI"})
 """Representations of texts that need no check and may have several values (PS3.5 6.2)."""
 _ESCAPE = b"\x1b"
 """Without it, ASCII is ASCII in every character set (PS3.5 6.1.2.3)."""
