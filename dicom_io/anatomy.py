@@ -111,10 +111,17 @@ def words(text: str) -> tuple[str, ...]:
     text
         Any text; words may be joined by underscores, digits or capitals (``HeadNeck_64``).
     """
-    return tuple(re.findall(r"[a-z]+", _plain(text)))
+    return tuple(re.findall(r"[a-z]+", plain(text)))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text in lower case, without accents, and parted where a capital follows a small letter.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    """
     parted = _HUMP.sub(" ", text).casefold().translate(_TO_LATIN)
     decomposed = unicodedata.normalize("NFKD", parted)
     return "".join(character for character in decomposed if not unicodedata.combining(character))
@@ -123,8 +130,8 @@ def _plain(text: str) -> str:
 def _named(texts: Iterable[str]) -> set[str]:
     named: set[str] = set()
     for text in texts:
-        plain = _BONE_HEAD.sub(" femoral ", _NOT_AN_ANATOMY.sub(" ", _plain(text)))
-        named |= {_WORDS[word] for word in re.findall(r"[a-z]+", plain) if word in _WORDS}
+        said = _BONE_HEAD.sub(" femoral ", _NOT_AN_ANATOMY.sub(" ", plain(text)))
+        named |= {_WORDS[word] for word in re.findall(r"[a-z]+", said) if word in _WORDS}
         named |= {anatomy for character, anatomy in _CHARACTERS.items() if character in text}
     return named
 

@@ -23,8 +23,9 @@ from pydicom.uid import UID
 
 from dicom_io.codecs import CodedFrame, coded_frames, decoded, decoded_natively, pays_in_threads
 from dicom_io.codestreams import truncated
+from dicom_io.frames import FrameFacts
 from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
-from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.instances import InstanceFacts
 from dicom_io.native import are_low_bits, read
 from dicom_io.parallel import permitted_cores, run_all
 from dicom_io.series import SeriesFacts

@@ -59,7 +59,7 @@ _DEFER_BYTES = 1 << 20
 """Values longer than this are skipped until asked for."""
 _PRIVATE_BYTES = 1 << 12
 """What is looked at of a private value of unknown representation; texts and numbers are shorter, blobs longer."""
-_TEXTS = frozenset({"CS", "DS", "LO", "SH", "UI"})
+_TEXTS = frozenset({"CS", "DS", "DT", "LO", "SH", "TM", "UI"})
 """Representations of texts that need no check and may have several values (PS3.5 6.2)."""
 _ESCAPE = b"\x1b"
 """Without it, ASCII is ASCII in every character set (PS3.5 6.1.2.3)."""
@@ -246,6 +246,10 @@ class Header:
         """Return the non-empty values as stripped texts."""
         value = self._value(keyword)
         return () if value is None else _stripped(single for single in _each(value) if single is not None)
+
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """Return the non-empty values in capitals, as a code string has to be written (PS3.5 6.2)."""
+        return tuple([text.upper() for text in self.texts(keyword)])
 
     def text(self, keyword: str) -> str:
         """Return the first value, or an empty text."""

@@ -8,8 +8,6 @@ References
 PS3.10 7.1, PS3.3 C.7.6.16 (functional groups), C.8.3.1 and C.8.13 (MR, Enhanced MR)
 """
 
-import math
-import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from dicom_io import private
+from dicom_io.frames import FrameFacts, Groups, either, frames_of, median_of
 from dicom_io.headers import HEADER_BYTES, Header, Parsed, is_uid, quietly, read_file
 from dicom_io.native import NativePixels
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -41,62 +39,6 @@ COLOUR_SOP_CLASSES = frozenset({EnhancedMRColorImageStorage})
 _ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 _PERHAPS_LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
 """Transfer syntaxes that carry lossy or lossless streams (PS3.5 A.4.3, A.4.4)."""
-
-Vector = tuple[float, float, float]
-"""A point in mm or a direction in patient coordinates (LPS)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameFacts:
-    """What the header says about one frame.
-
-    Parameters
-    ----------
-    frame_number
-        Counted from 1; None where the instance has a single frame.
-    position_mm
-        Image Position (Patient) (0020,0032): centre of the first pixel in LPS; None where missing or unreadable.
-    row_cosines, column_cosines
-        Image Orientation (Patient) (0020,0037), LPS.
-    pixel_spacing_mm
-        (between rows, between columns): Pixel Spacing (0028,0030).
-    rescale_slope, rescale_intercept
-        ``modality value = stored value * slope + intercept``; 1 and 0 where the header has none (PS3.3 C.8.3.1
-        has none for MR), not finite where it has one that cannot be used.
-    echo_time_ms
-        Echo time, or effective echo time of an Enhanced frame.
-    temporal_position
-        Temporal Position Index or Identifier, counted from 1.
-    acquisition_number
-        Frame Acquisition Number or Acquisition Number, counted from 1.
-    stack_id
-        Stack ID (0020,9056) of an Enhanced frame, or empty.
-    b_value
-        Diffusion b-value in s/mm2; of classic instances also from the vendors' private elements.
-    frame_type
-        Frame Type (0008,9007) of an Enhanced frame; empty for classic instances.
-    complex_component
-        Complex Image Component (0008,9208): MAGNITUDE, PHASE, REAL, IMAGINARY, MIXED or empty; of classic GE
-        instances the private equal.
-    contrast
-        Acquisition Contrast (0008,9209) or empty.
-    """
-
-    frame_number: int | None
-    position_mm: Vector | None
-    row_cosines: Vector | None
-    column_cosines: Vector | None
-    pixel_spacing_mm: tuple[float, float] | None
-    rescale_slope: float = 1.0
-    rescale_intercept: float = 0.0
-    echo_time_ms: float | None = None
-    temporal_position: int | None = None
-    acquisition_number: int | None = None
-    stack_id: str = ""
-    b_value: float | None = None
-    frame_type: tuple[str, ...] = ()
-    complex_component: str = ""
-    contrast: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +62,9 @@ class InstanceFacts:
     frames
         The frames that have a description: all of them in a healthy MR instance.
     image_type
-        Image Type (0008,0008).
+        Image Type (0008,0008), in capitals.
     repetition_time_ms, echo_time_ms, inversion_time_ms, flip_angle_deg
-        None where the header does not say; ``echo_time_ms`` is the median over the frames.
+        None where the header does not say; the median over the frames, but ``flip_angle_deg`` of the first.
     scanning_sequence
         Scanning Sequence (0018,0020); SE, GR, IR, EP derived from the Enhanced attributes.
     sequence_variant, scan_options
@@ -137,6 +79,8 @@ class InstanceFacts:
         None where missing.
     pixels
         Where uncompressed pixels lie in the file; None where they are to be decoded.
+    agent_texts
+        Contrast/Bolus Agent, and the meanings in its sequence (of Enhanced images, too).
     species_texts
         Patient Species Description, and the codes and meanings of Patient Species Code Sequence.
     is_quality_control
@@ -174,6 +118,7 @@ class InstanceFacts:
     coil_texts: tuple[str, ...] = field(repr=False)
     instance_number: int | None = None
     pixels: NativePixels | None = field(default=None, repr=False, compare=False)
+    agent_texts: tuple[str, ...] = field(default=(), repr=False)
     species_texts: tuple[str, ...] = field(default=(), repr=False)
     is_quality_control: bool = False
 
@@ -220,9 +165,8 @@ def _uid(header: Header, keyword: str) -> str:
 def _facts(path: Path, header: Header, parsed: Parsed) -> InstanceFacts:
     shared = header.item("SharedFunctionalGroupsSequence")
     number_of_frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
-    frames = _frames(header, shared, number_of_frames)
-    first = _Groups(frames=header.items("PerFrameFunctionalGroupsSequence")[:1], shared=shared)
-    echo_times = [frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None]
+    frames = frames_of(header, shared, number_of_frames)
+    first = Groups(frames=header.items("PerFrameFunctionalGroupsSequence")[:1], shared=shared)
     frame_of_reference_uid = header.text("FrameOfReferenceUID")
     timing, modifier = first.group("MRTimingAndRelatedParametersSequence"), first.group("MRModifierSequence")
     is_image = header.has("Rows")
@@ -242,11 +186,11 @@ def _facts(path: Path, header: Header, parsed: Parsed) -> InstanceFacts:
         samples_per_pixel=header.count("SamplesPerPixel"),
         number_of_frames=number_of_frames if is_image else 0,
         frames=frames if is_image else (),
-        image_type=header.texts("ImageType"),
-        repetition_time_ms=_either(timing, header, "RepetitionTime"),
-        echo_time_ms=statistics.median(echo_times) if echo_times else None,
-        inversion_time_ms=_either(modifier, header, "InversionTimes", "InversionTime"),
-        flip_angle_deg=_either(timing, header, "FlipAngle"),
+        image_type=header.codes("ImageType"),
+        repetition_time_ms=median_of(frame.repetition_time_ms for frame in frames),
+        echo_time_ms=median_of(frame.echo_time_ms for frame in frames),
+        inversion_time_ms=median_of(frame.inversion_time_ms for frame in frames),
+        flip_angle_deg=either(timing, header, "FlipAngle"),
         scanning_sequence=_scanning_sequence(header, modifier),
         sequence_variant=header.texts("SequenceVariant"),
         scan_options=header.texts("ScanOptions"),
@@ -262,81 +206,6 @@ def _is_lossy(header: Header, syntax: str) -> bool:
     said = header.text("LossyImageCompression")
     # a header that says nothing of a syntax which can be either is taken for the worse
     return said == "01" or syntax in _ALWAYS_LOSSY or (said != "00" and syntax in _PERHAPS_LOSSY)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Groups:
-    """The functional groups of one frame: its own before the shared ones (PS3.3 C.7.6.16.1)."""
-
-    frames: list[Header]
-    shared: Header
-
-    def group(self, keyword: str) -> Header:
-        """Return the group's first item; one without attributes where the frame has none."""
-        own = [item for frame in self.frames for item in frame.items(keyword)]
-        return own[0] if own else self.shared.item(keyword)
-
-
-def _either(group: Header, header: Header, keyword: str, classic: str = "") -> float | None:
-    number = group.number(keyword)
-    return header.number(classic or keyword) if number is None else number
-
-
-def _frames(header: Header, shared: Header, number_of_frames: int) -> tuple[FrameFacts, ...]:
-    per_frame = header.items("PerFrameFunctionalGroupsSequence")
-    if per_frame:
-        groups = [_Groups(frames=[own], shared=shared) for own in per_frame]
-    elif number_of_frames == 1:
-        groups = [_Groups(frames=[], shared=shared)]
-    else:
-        return ()  # several frames that nothing describes
-    single = number_of_frames == 1
-    return tuple(_frame(header, group, None if single else number) for number, group in enumerate(groups, start=1))
-
-
-def _frame(header: Header, groups: _Groups, frame_number: int | None) -> FrameFacts:
-    orientation = _geometry(groups, header, "PlaneOrientationSequence", "ImageOrientationPatient")
-    position = _geometry(groups, header, "PlanePositionSequence", "ImagePositionPatient")
-    spacing = _geometry(groups, header, "PixelMeasuresSequence", "PixelSpacing")
-    frame_type, content = groups.group("MRImageFrameTypeSequence"), groups.group("FrameContentSequence")
-    echo_time = groups.group("MREchoSequence").number("EffectiveEchoTime")
-    slope, intercept = _rescale(groups.group("PixelValueTransformationSequence"), header)
-    b_value = groups.group("MRDiffusionSequence").number("DiffusionBValue")
-    if b_value is None:
-        b_value = header.number("DiffusionBValue")
-    index = content.count("TemporalPositionIndex") or header.count("TemporalPositionIdentifier")
-    acquisition = content.count("FrameAcquisitionNumber") or header.count("AcquisitionNumber")
-    component = frame_type.text("ComplexImageComponent") or header.text("ComplexImageComponent")
-    return FrameFacts(
-        frame_number=frame_number,
-        position_mm=(position[0], position[1], position[2]) if len(position) == 3 else None,
-        row_cosines=(orientation[0], orientation[1], orientation[2]) if len(orientation) == 6 else None,
-        column_cosines=(orientation[3], orientation[4], orientation[5]) if len(orientation) == 6 else None,
-        pixel_spacing_mm=(spacing[0], spacing[1]) if len(spacing) == 2 else None,
-        rescale_slope=slope,
-        rescale_intercept=intercept,
-        echo_time_ms=header.number("EchoTime") if echo_time is None else echo_time,
-        temporal_position=index or None,
-        acquisition_number=acquisition or None,
-        stack_id=content.text("StackID"),
-        b_value=private.b_value(header) if b_value is None else b_value,
-        frame_type=frame_type.texts("FrameType"),
-        complex_component=component or private.complex_component(header),
-        contrast=frame_type.text("AcquisitionContrast") or header.text("AcquisitionContrast"),
-    )
-
-
-def _geometry(groups: _Groups, header: Header, sequence: str, keyword: str) -> tuple[float, ...]:
-    return groups.group(sequence).numbers(keyword) or header.numbers(keyword)
-
-
-def _rescale(transformation: Header, header: Header) -> tuple[float, float]:
-    source = transformation if transformation.has("RescaleSlope") else header
-    if not source.has("RescaleSlope") and not source.has("RescaleIntercept"):
-        return 1.0, 0.0
-    slope, intercept = source.number("RescaleSlope"), source.number("RescaleIntercept")
-    # present without a usable number: marked, and refused when the pixels are asked for
-    return math.nan if slope is None else slope, math.nan if intercept is None else intercept
 
 
 def _scanning_sequence(header: Header, modifier: Header) -> tuple[str, ...]:
@@ -360,7 +229,7 @@ def _fat_suppressed(header: Header, modifier: Header) -> bool | None:
     return "FS" in options if options else None
 
 
-def _evidence(header: Header, first: _Groups) -> dict[str, tuple[str, ...]]:
+def _evidence(header: Header, first: Groups) -> dict[str, tuple[str, ...]]:
     regions = [*header.items("AnatomicRegionSequence")]
     regions += first.group("FrameAnatomySequence").items("AnatomicRegionSequence")
     meanings = [text for region in regions for text in region.texts("CodeMeaning")]
@@ -368,13 +237,11 @@ def _evidence(header: Header, first: _Groups) -> dict[str, tuple[str, ...]]:
     codes = [f"{region.text('CodingSchemeDesignator')}:{region.text('CodeValue')}" for region in regions]
     series = ("SeriesDescription", "ProtocolName")
     study = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
-    species = [
-        text
-        for item in header.items("PatientSpeciesCodeSequence")
-        for text in (item.text("CodeValue"), item.text("CodeMeaning"))
-        if text
-    ]
+    kinds = header.items("PatientSpeciesCodeSequence")
+    species = [text for item in kinds for text in (*item.texts("CodeValue"), *item.texts("CodeMeaning"))]
+    agents = [text for item in header.items("ContrastBolusAgentSequence") for text in item.texts("CodeMeaning")]
     return {
+        "agent_texts": (*header.texts("ContrastBolusAgent"), *agents),
         "region_texts": (*header.texts("BodyPartExamined"), *meanings),
         "region_codes": tuple(codes),
         "series_texts": tuple(text for keyword in series for text in header.texts(keyword)),

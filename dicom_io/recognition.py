@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dicom_io.appearance import Measures, measure
 from dicom_io.decode import decode_frames
-from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.frames import FrameFacts
+from dicom_io.instances import InstanceFacts
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Limits, Stack, arrange
 from sgmri.volume import Anatomy

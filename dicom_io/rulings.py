@@ -1,4 +1,4 @@
-"""Which question set a volume is asked: what a rule says of it, and the rule that is built in.
+"""Which question set a volume is asked, and which volume is preferred: what rules say, and what is built in.
 
 Rules choose among what could be read. They make no volume of what is none: colour, maps, localisers, mixed geometry and
 test objects are left before any rule is asked, and what a question set is not made for is left after it.
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from dicom_io import preferences
 from dicom_io.anatomy import Evidence
+from dicom_io.preferences import Preferences
 from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Stack
 from sgmri.applicability import Look
@@ -62,7 +64,12 @@ Ruler = Callable[[Candidate], Ruling]
 
 
 class Rules(Protocol):
-    """Who says which question set a volume is asked."""
+    """Who says which question set a volume is asked, and which of several volumes is preferred."""
+
+    @property
+    def preferences(self) -> Preferences:
+        """What question sets prefer."""
+        ...
 
     def for_series(self, series: SeriesFacts) -> Ruler:
         """Return who rules on the candidates of a series."""
@@ -71,6 +78,11 @@ class Rules(Protocol):
 
 class BuiltIn:
     """The rule that is asked where no rule of the site matches: a brain is asked the brain set, a knee the knee set."""
+
+    @property
+    def preferences(self) -> Preferences:
+        """Those of the file that comes with the product."""
+        return preferences.built_in()
 
     def for_series(self, series: SeriesFacts) -> Ruler:
         """Return the ruler that gives the standard set of the anatomy that the headers name."""
@@ -105,6 +117,7 @@ def _look(candidate: Candidate, anatomy: Anatomy) -> Look:
         anatomy=anatomy,
         plane=candidate.facts.plane,
         weighting=candidate.facts.weighting,
+        contrast_agent=candidate.facts.contrast_agent,
         frames=len(candidate.stack.frames),
         rows=image.rows,
         columns=image.columns,

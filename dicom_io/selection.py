@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dicom_io.anatomy import Evidence
+from dicom_io.frames import FrameFacts
+from dicom_io.preferences import Preferences, rank
 from dicom_io.quality_assurance import is_animal, is_test_object
 from dicom_io.recognition import recognise
 from dicom_io.rulings import BUILT_IN, Candidate, Ruler, Rules, Ruling, misfits
@@ -25,7 +27,7 @@ from dicom_io.subvolumes import SubVolume, split
 from sgmri.catalogue import by_id
 from sgmri.errors import SeriesError
 from sgmri.lifecycle import Reason
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,22 +89,11 @@ _NO_ANATOMY = {
     Evidence.OTHER_ANATOMY: (Reason.NOT_APPLICABLE, "It names a body part other than brain or knee."),
     Evidence.CONTRADICTION: (Reason.ANATOMY_UNKNOWN, "What it says about the body part is contradictory."),
 }
-
-_WEIGHTINGS = {
-    # what lesions stand out in, and what the question sets were asked of first (fastMRI+)
-    Anatomy.BRAIN: (Weighting.FLAIR, Weighting.T2, Weighting.T1, Weighting.PD, Weighting.UNKNOWN),
-    Anatomy.KNEE: (Weighting.PD, Weighting.T2, Weighting.T1, Weighting.FLAIR, Weighting.UNKNOWN),
-}
-_PLANES = {
-    Anatomy.BRAIN: (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL),
-    Anatomy.KNEE: (Plane.CORONAL, Plane.SAGITTAL, Plane.AXIAL),
-}
 _PREFERRED_FOR = (
     "its rule comes first",
-    "its weighting is preferred for this anatomy",
+    "its {look} is preferred by the question set",
     "its b-value is the lowest",
     "it has the most frames",
-    "its plane is preferred for this anatomy",
     "its echo time is the shortest",
     "it is the earliest in time",
     "it comes first",
@@ -126,9 +117,9 @@ def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUIL
     -------
     Choice
         A series of MR magnitude images is taken where at least one of its sub-volumes stacks into one volume, a rule
-        gives it a question set, and the set is made for it. Of several the first is read by rule, weighting, b-value,
-        number of frames, plane, echo time and time; everything else carries its reason. Pixels are looked at only
-        where no header names a body part and no rule of the site speaks.
+        gives it a question set, and the set is made for it. Of several the first is read by rule, what the question
+        set prefers, b-value, number of frames, echo time and time; everything else carries its reason. Pixels are
+        looked at only where no header names a body part and no rule of the site speaks.
     """
     refusal = _refusal_of_series(facts)
     if refusal is not None:
@@ -144,7 +135,7 @@ def choose(facts: SeriesFacts, limits: Limits | None = None, rules: Rules = BUIL
     judged = [_judge(facts, sub_volume, limits, ruler) for sub_volume in sub_volumes]
     readable = [verdict for verdict in judged if verdict.reason is Reason.NONE]
     if readable:
-        return _taken(judged, readable)
+        return _taken(judged, readable, rules.preferences)
     unnamed = [verdict for verdict in judged if verdict.reason is Reason.ANATOMY_UNKNOWN]
     if facts.evidence is Evidence.NONE and unnamed:
         # one look for the series, however many sub-volumes it has: they show the same body
@@ -251,14 +242,13 @@ def _left(judged: Sequence[Verdict]) -> Choice:
     return Choice(taken=False, reason=largest.reason, explanation=explanation, verdicts=tuple(judged))
 
 
-def _taken(judged: Sequence[Verdict], readable: Sequence[Verdict]) -> Choice:
-    ranked = sorted(readable, key=lambda verdict: (*_preference(verdict), judged.index(verdict)))
-    best = ranked[0]
+def _taken(judged: Sequence[Verdict], readable: Sequence[Verdict], preferences: Preferences) -> Choice:
+    # a stable sort: of equals the first one
+    ranked = sorted(readable, key=lambda verdict: _preference(verdict, preferences))
+    best, why = ranked[0], _why(ranked, preferences)
     question_set_id = _asked(best)
     anatomy = by_id(question_set_id).anatomy
-    explanation = (
-        f"{_as_what(best, anatomy)}; question set {question_set_id}.{_what_is_left(best, ranked, len(judged))}"
-    )
+    explanation = f"{_as_what(best, anatomy)}; question set {question_set_id}.{_what_is_left(best, why, len(judged))}"
     verdicts = []
     for verdict in judged:
         if verdict is best:
@@ -283,38 +273,46 @@ def _asked(verdict: Verdict) -> str:
     return verdict.ruling.question_set_id
 
 
-def _preference(verdict: Verdict) -> tuple[float, ...]:
+def _preference(verdict: Verdict, preferences: Preferences) -> tuple[float, ...]:
     """Return what readable sub-volumes are ranked by, the lowest first; each has its words in ``_PREFERRED_FOR``."""
     facts, frames = verdict.sub_volume.facts, verdict.sub_volume.frames
-    anatomy = by_id(_asked(verdict)).anatomy
-    planes = _PLANES[anatomy]
     return (
         verdict.ruling.order if verdict.ruling else 0,
-        _WEIGHTINGS[anatomy].index(facts.weighting),
+        rank(preferences, _asked(verdict), facts),
         max(frame.b_value or 0.0 for frame in frames),
         -len(frames),
-        planes.index(facts.plane) if facts.plane else len(planes),
         min((frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None), default=math.inf),
-        min(frame.temporal_position or frame.acquisition_number or 0 for frame in frames),
+        min(_time(frame) for frame in frames),
     )
+
+
+def _time(frame: FrameFacts) -> float:
+    return frame.acquisition_number or 0 if frame.temporal_position is None else frame.temporal_position
 
 
 def _as_what(best: Verdict, anatomy: Anatomy) -> str:
     facts, rule = best.sub_volume.facts, best.ruling.rule if best.ruling else ""
     fat = ", fat-suppressed" if facts.fat_suppressed else ""
+    agent = "" if facts.contrast_agent is ContrastAgent.UNKNOWN else f", contrast agent {facts.contrast_agent}"
     by = f"the rule {rule!r}" if rule else f"its {facts.evidence}"
     sure = "" if facts.certainty is None else f", certainty {facts.certainty:.2f}"
-    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{fat}) by {by}{sure}"
+    return f"Taken as {anatomy} ({facts.plane}, weighting {facts.weighting}{agent}{fat}) by {by}{sure}"
 
 
-def _what_is_left(best: Verdict, ranked: Sequence[Verdict], count: int) -> str:
+def _why(ranked: Sequence[Verdict], preferences: Preferences) -> str:
+    """Say why the first is read and not the second."""
+    if len(ranked) == 1:
+        return "the others cannot be"
+    first, second = (_preference(verdict, preferences) for verdict in ranked[:2])
+    why = _PREFERRED_FOR[next((place for place, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), -1)]
+    missed = preferences[int(first[1])].misses(ranked[1].sub_volume.facts) if first[1] < second[1] else ""
+    return why.format(look=missed.replace("_", " "))
+
+
+def _what_is_left(best: Verdict, why: str, count: int) -> str:
     """Say which sub-volume it is and why, what is missing, and what is there twice."""
     said = []
     if count > 1:
-        why = "the others cannot be"
-        if len(ranked) > 1:
-            pairs = zip(_preference(best), _preference(ranked[1]), strict=True)
-            why = _PREFERRED_FOR[next((place for place, (a, b) in enumerate(pairs) if a != b), -1)]
         said.append(f"Of {count} sub-volumes {best.sub_volume.name} is read: {why}.")
     if best.missing:
         said.append(f"{best.missing} {'slice seems' if best.missing == 1 else 'slices seem'} to be missing.")

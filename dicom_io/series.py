@@ -9,7 +9,6 @@ PS3.3 C.8.3.1 (MR Image module), C.8.13 (Enhanced MR)
 """
 
 import logging
-import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +18,12 @@ import numpy as np
 
 from dicom_io.anatomy import Evidence, anatomy_of, words
 from dicom_io.contrast import fat_suppressed_of, weighting_of
-from dicom_io.instances import COLOUR_SOP_CLASSES, FrameFacts, InstanceFacts, inspect
+from dicom_io.contrast_agent import AgentEvidence, contrast_agent_of
+from dicom_io.frames import FrameFacts, median_of
+from dicom_io.instances import COLOUR_SOP_CLASSES, InstanceFacts, inspect
 from sgmri.errors import ConfigError, IncompleteSeries, MalformedInstance, SeriesError
 from sgmri.lifecycle import Reason
-from sgmri.volume import Anatomy, Orientation, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent, Orientation, Plane, Weighting
 
 _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value", bound=Hashable)
@@ -45,6 +46,11 @@ _MAPS = frozenset(
     | {"T1_MAP", "T1 MAP", "T2_MAP", "T2 MAP", "T2_STAR_MAP", "T2_STAR MAP", "R2_MAP", "R2STAR_MAP"}
     | {"MIP", "MINIP", "MNIP", "PROJECTION IMAGE", "MPR_THICK", "SUBTRACTION", "SUB"}
 )
+_MAP_WORDS = frozenset(
+    {"adc", "eadc", "dadc", "tracew", "cbf", "cbv", "rcbf", "rcbv", "mtt", "ttp", "tmax"}
+    | {"mip", "mips", "minip", "subtraction", "subtracted"}
+)
+"""Maps and projections by their description, where Image Type says ORIGINAL; "MPR" may be short for MPRAGE."""
 _REFORMATS = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
 """Reformats where the image is also DERIVED; GE writes ORIGINAL\\PRIMARY\\MPR for plain acquisitions."""
 
@@ -73,6 +79,8 @@ class SeriesFacts:
         What all instances agree on by their physics, else unknown.
     fat_suppressed
         What all instances agree on; None where they do not, or do not say.
+    contrast_agent, agent_evidence
+        Whether a contrast agent had been given, and what that was taken from.
     is_localiser, is_calibration, is_derived, is_colour, is_mosaic
         Whether any image of the series is one.
     is_described
@@ -87,6 +95,8 @@ class SeriesFacts:
     plane: Plane | None
     weighting: Weighting
     fat_suppressed: bool | None
+    contrast_agent: ContrastAgent
+    agent_evidence: AgentEvidence
     is_localiser: bool
     is_calibration: bool
     is_derived: bool
@@ -199,6 +209,8 @@ def _gather(instances: Sequence[InstanceFacts]) -> SeriesFacts:
         plane=None,
         weighting=Weighting.UNKNOWN,
         fat_suppressed=None,
+        contrast_agent=ContrastAgent.UNKNOWN,
+        agent_evidence=AgentEvidence.NONE,
         is_localiser=_is_localiser(images, named, orientations),
         # a field map corrects other series, and the magnitude beside it is of no use to a reader
         is_calibration=bool(named & _CALIBRATION_WORDS) or any(_types(image) & _FIELD_MAPS for image in images),
@@ -227,12 +239,15 @@ def _summed_up(
     facts: SeriesFacts, instances: Sequence[InstanceFacts], orientations: Sequence[Sequence[Orientation]]
 ) -> SeriesFacts:
     images = [instance for instance in instances if instance.is_mr]
+    contrast_agent, agent_evidence = contrast_agent_of(images)
     return replace(
         facts,
         instances=tuple(instances),
         plane=_agreed([alike[0].plane for alike in orientations]),
         weighting=_agreed([weighting_of(image) for image in images]) or Weighting.UNKNOWN,
         fat_suppressed=_agreed([fat_suppressed_of(image) for image in images]),
+        contrast_agent=contrast_agent,
+        agent_evidence=agent_evidence,
         is_derived=any(is_derived(image) for image in images),
         is_colour=any(_is_colour(image) for image in images),
         is_mosaic=any("MOSAIC" in image.image_type for image in images),
@@ -249,14 +264,15 @@ def with_frames(image: InstanceFacts, frames: Sequence[FrameFacts]) -> InstanceF
     frames
         Of this image, at least one.
     """
-    echo_times = [frame.echo_time_ms for frame in frames if frame.echo_time_ms is not None]
     frame_types = {frame.frame_type for frame in frames} - {()}
     # Image Type sums the frames up, with MIXED where they differ (PS3.3 C.8.16.1)
     is_summary = "MIXED" in image.image_type and len(frame_types) == 1
     return replace(
         image,
         frames=tuple(frames),
-        echo_time_ms=statistics.median(echo_times) if echo_times else None,
+        repetition_time_ms=median_of(frame.repetition_time_ms for frame in frames),
+        echo_time_ms=median_of(frame.echo_time_ms for frame in frames),
+        inversion_time_ms=median_of(frame.inversion_time_ms for frame in frames),
         image_type=frame_types.pop() if is_summary else image.image_type,
     )
 
@@ -314,7 +330,10 @@ def is_derived(image: InstanceFacts) -> bool:
     """Tell whether an image is none of magnitude as it was acquired: a map, a projection, a reformat, a phase image."""
     types = _types(image)
     derived = "DERIVED" in types
-    if types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
+    calculated = any(frame.calculation not in ("", "NONE") for frame in image.frames)
+    # as written and in small letters: "mIP" would be parted at its capital
+    named = {word for text in image.series_texts for word in (*words(text), *words(text.casefold()))}
+    if calculated or named & _MAP_WORDS or types & _MAPS or (derived and (types & _REFORMATS or "SECONDARY" in types)):
         return True
     # a phase image is no magnitude image even where it is ORIGINAL
     return component_of(image) != "MAGNITUDE"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.frames import FrameFacts
+from dicom_io.instances import InstanceFacts
 from dicom_io.series import SeriesFacts
 from sgmri.errors import IncompleteSeries, MalformedInstance, UnsupportedSeries
 from sgmri.lifecycle import Reason

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.instances import FrameFacts, InstanceFacts
+from dicom_io.contrast_agent import contrast_agent_of
+from dicom_io.frames import FrameFacts
+from dicom_io.instances import InstanceFacts
 from dicom_io.series import SeriesFacts, component_of, is_derived, restricted, with_frames
 from dicom_io.stacking import SAME_COSINE, SAME_POSITION_MM, orientation_of
 from sgmri.errors import MalformedInstance
@@ -178,6 +180,7 @@ _WHAT_DIFFERS: tuple[tuple[str, Callable[[_Frame], _Value]], ...] = (
     ("b-value", lambda frame: frame[1].b_value),
     ("time point", lambda frame: frame[1].temporal_position),
     ("contrast", lambda frame: frame[1].contrast),
+    ("contrast agent", lambda frame: contrast_agent_of([with_frames(frame[0], [frame[1]])])[0]),
     ("image type", lambda frame: (*frame[0].image_type, "", *frame[1].frame_type)),
     ("acquisition", lambda frame: frame[1].acquisition_number),
 )

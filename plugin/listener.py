@@ -135,4 +135,5 @@ def _received(instance: StoredInstance) -> Received:
         size_bytes=instance.size_bytes,
         expected_instances=instance.expected_instances,
         differs=instance.differs,
+        file_was_missing=not instance.was_there,
     )

@@ -1,7 +1,8 @@
 """The rules of a site: a TOML file that says which volume is asked which question set, and which is left.
 
 The rules are tried in the order of the file, and the first that matches decides; where none does, the built-in rule
-asks a brain the brain set and a knee the knee set.
+asks a brain the brain set and a knee the knee set. The file may also say what a question set prefers, where several
+volumes of a series could be read.
 """
 
 import tomllib
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from dicom_io.anatomy import Evidence
 from dicom_io.header_values import Value, read_values
+from dicom_io.preferences import LOOKS, Preferences, look_of, parse
 from dicom_io.rulings import BUILT_IN, Candidate, Ruler, Rules, Ruling
 from dicom_io.series import SeriesFacts
 from plugin.expression_check import check
 from plugin.expressions import Expression, Facts
 from sgmri.catalogue import APPLICABILITY
 from sgmri.errors import ConfigError
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy
 
 MAX_RULES = 200
 MAX_BYTES = 1 << 18
@@ -29,9 +31,7 @@ _UNKNOWN = "unknown"
 FACTS: Mapping[str, frozenset[str] | None] = {
     "anatomy": frozenset({*Anatomy, _UNKNOWN}),
     "evidence": frozenset(Evidence),
-    "plane": frozenset({*Plane, _UNKNOWN}),
-    "weighting": frozenset(Weighting),
-    "fat_suppressed": frozenset({"yes", "no", _UNKNOWN}),
+    **LOOKS,
     "frames": None,
     "missing_frames": None,
     "rows": None,
@@ -76,9 +76,12 @@ class SiteRules:
     ----------
     rules
         In the order in which they are tried.
+    preferences
+        The file's; the built-in ones of question sets that the file has none for.
     """
 
     rules: tuple[SiteRule, ...]
+    preferences: Preferences
 
     def for_series(self, series: SeriesFacts) -> Ruler:
         """Return a ruler by the first matching rule, or the built-in one where none matches."""
@@ -125,9 +128,7 @@ def facts_of(candidate: Candidate) -> Facts:
     found: dict[str, Value | None] = {
         "anatomy": (candidate.series.anatomy or _UNKNOWN),
         "evidence": candidate.series.evidence,
-        "plane": facts.plane or _UNKNOWN,
-        "weighting": facts.weighting,
-        "fat_suppressed": {True: "yes", False: "no", None: _UNKNOWN}[facts.fat_suppressed],
+        **look_of(facts),
         "frames": len(stack.frames),
         "missing_frames": stack.missing,
         "rows": image.rows,
@@ -177,12 +178,20 @@ def load_rules(path: Path | str | None) -> Rules:
 
 
 def _parse(mapping: Mapping[str, object]) -> SiteRules:
-    if set(mapping) - {"rule"}:
-        strange = sorted(set(mapping) - {"rule"})[0]
-        raise ConfigError(f"expected nothing but [[rule]] tables, found {strange!r}")
-    tables = mapping.get("rule", [])
+    if set(mapping) - {"rule", "prefer"}:
+        strange = sorted(set(mapping) - {"rule", "prefer"})[0]
+        raise ConfigError(f"expected nothing but [[rule]] and [[prefer]] tables, found {strange!r}")
+    if "prefer" in mapping:
+        own = parse(mapping["prefer"])
+        sets = {preference.question_set_id for preference in own}
+        preferences = (*own, *(one for one in BUILT_IN.preferences if one.question_set_id not in sets))
+        return SiteRules(rules=_rules(mapping["rule"]) if "rule" in mapping else (), preferences=preferences)
+    return SiteRules(rules=_rules(mapping.get("rule", [])), preferences=BUILT_IN.preferences)
+
+
+def _rules(tables: object) -> tuple[SiteRule, ...]:
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("expected at least one [[rule]] table, found none")
+        raise ConfigError("expected at least one [[rule]] or [[prefer]] table, found none")
     if len(tables) > MAX_RULES:
         raise ConfigError(f"expected at most {MAX_RULES} rules, found {len(tables)}")
     rules: list[SiteRule] = []
@@ -193,7 +202,7 @@ def _parse(mapping: Mapping[str, object]) -> SiteRules:
             rules.append(_rule(table, {rule.name for rule in rules}))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-    return SiteRules(rules=tuple(rules))
+    return tuple(rules)
 
 
 def _rule(table: Mapping[str, object], taken: set[str]) -> SiteRule:

@@ -67,11 +67,12 @@ def series_matrix() -> str:
         "and from its headers; `tests/dicom_io/test_matrix.py` holds the product against it. The files are not part of",
         "the project.",
         "",
-        "| series | anatomy | plane | weighting | fat suppressed | result | frames read | why |",
-        "|---|---|---|---|---|---|---|---|",
+        "| series | anatomy | plane | weighting | fat suppressed | contrast agent | result | frames read | why |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [str(row.get(key, "-")) for key in ("what", "anatomy", "plane", "weighting", "fat", "result", "frames")]
+        keys = ("what", "anatomy", "plane", "weighting", "fat", "agent", "result", "frames")
+        cells = [str(row.get(key, "-")) for key in keys]
         lines.append(f"| {' | '.join([*cells, row['truth']])} |")
     return "\n".join(lines) + "\n"
 

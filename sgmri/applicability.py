@@ -1,4 +1,5 @@
-"""What a question set can be asked of: modality, anatomy, planes, weightings, and how much of the body how finely.
+"""What a question set can be asked of: modality, anatomy, planes, weightings, contrast agent, how much of the body
+and how finely.
 
 A volume outside it is left. An answer such as "no mass in this volume" about a slab of a few millimetres would be
 true and worthless.
@@ -7,7 +8,7 @@ true and worthless.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent, Plane, Weighting
 
 _TOLERANCE = 1e-6
 """Lengths are sums of decimal fractions: 4 x 5 mm must not fall short of 20 mm."""
@@ -49,6 +50,8 @@ class Look:
         None where the frames share none.
     weighting
         UNKNOWN where nothing tells.
+    contrast_agent
+        Whether one had been given; UNKNOWN where nothing tells, or sources contradict each other.
     frames, rows, columns
         The size of the volume.
     pixel_spacing_mm
@@ -63,6 +66,7 @@ class Look:
     anatomy: Anatomy
     plane: Plane | None
     weighting: Weighting
+    contrast_agent: ContrastAgent = ContrastAgent.UNKNOWN
     frames: int
     rows: int
     columns: int
@@ -77,7 +81,7 @@ class Applicability:
 
     Parameters
     ----------
-    modality, anatomy, planes, weightings
+    modality, anatomy, planes, weightings, contrast_agents
         Those that it is made for.
     frames
         Number of frames.
@@ -91,6 +95,7 @@ class Applicability:
     anatomy: Anatomy
     planes: frozenset[Plane]
     weightings: frozenset[Weighting]
+    contrast_agents: frozenset[ContrastAgent]
     frames: Span
     matrix: Span
     pixel_spacing_mm: Span
@@ -116,6 +121,8 @@ class Applicability:
             yield f"expected plane {_listed(self.planes)}, found {look.plane or 'none that all frames share'}"
         if look.weighting not in self.weightings:
             yield f"expected weighting {_listed(self.weightings)}, found {look.weighting}"
+        if look.contrast_agent not in self.contrast_agents:
+            yield f"expected contrast agent {_listed(self.contrast_agents)}, found {look.contrast_agent}"
 
     def _misfits_of_size(self, look: Look) -> Iterator[str]:
         for what, unit, span, found in (
@@ -130,5 +137,5 @@ class Applicability:
                 yield f"expected {what} of {span.least:g} to {span.most:g}{unit}, found {numbers}{unit}"
 
 
-def _listed(values: frozenset[Plane] | frozenset[Weighting]) -> str:
+def _listed(values: frozenset[Plane] | frozenset[Weighting] | frozenset[ContrastAgent]) -> str:
     return ", ".join(sorted(value.value for value in values))

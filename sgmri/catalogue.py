@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sgmri.applicability import Applicability, Span
 from sgmri.questions import NONE_OF_THESE, Question, QuestionKind, QuestionSet
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent, Plane, Weighting
 
 _Screen = tuple[str, str, tuple[str, ...]]
 """Short name, noun phrase, fastMRI+ labels."""
@@ -169,6 +169,7 @@ APPLICABILITY = MappingProxyType(
             anatomy=Anatomy.BRAIN,
             planes=frozenset(Plane),
             weightings=frozenset(Weighting),
+            contrast_agents=frozenset(ContrastAgent),
             frames=Span(least=4, most=600),
             matrix=Span(least=64, most=1024),  # 64 x 64 over a head is 4 mm a pixel: less shows no lacune
             pixel_spacing_mm=Span(least=0.2, most=4.0),
@@ -182,6 +183,8 @@ APPLICABILITY = MappingProxyType(
             anatomy=Anatomy.KNEE,
             planes=frozenset(Plane),
             weightings=frozenset(Weighting),
+            # an agent distends the joint (arthrography) or makes its lining bright: an effusion is not told from that
+            contrast_agents=frozenset({ContrastAgent.NOT_GIVEN, ContrastAgent.UNKNOWN}),
             frames=Span(least=4, most=600),
             matrix=Span(least=64, most=1024),
             pixel_spacing_mm=Span(least=0.1, most=2.0),  # a tear of the meniscus is a line of a millimetre or two

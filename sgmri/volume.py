@@ -34,6 +34,14 @@ class Weighting(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ContrastAgent(StrEnum):
+    """Whether a contrast agent had been given when the images were taken."""
+
+    GIVEN = "given"
+    NOT_GIVEN = "not given"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRef:
     """The DICOM frame that one frame of a volume came from.

@@ -57,7 +57,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What the listener reports of one stored instance."""
+    """What the listener reports of one stored instance; ``file_was_missing`` if the spool did not have its file."""
 
     series_key: str
     study_instance_uid: str
@@ -68,7 +68,10 @@ class Received:
     size_bytes: int
     expected_instances: int | None = None
     differs: bool = False
+    file_was_missing: bool = False
 
+
+_NOT_READ_YET = (State.COMPLETE, State.QUEUED, State.READING)
 
 Change = dict[str, str | int | float | None]
 
@@ -117,7 +120,8 @@ class Journal:
 
         Returns
         -------
-        Whether the instance is new. One that was there changes nothing, so a study sent again is read once.
+        Whether the instance is new. One that was there changes nothing, so a study sent again is read once; but if its
+        file had been lost, a series that waits for its reading, or failed for what is missing, is received again.
         """
         now = self.clock()
         with self._engine.begin() as connection:
@@ -138,6 +142,8 @@ class Journal:
                         )
                         .values(conflict=True)
                     )
+                if instance.file_was_missing:
+                    self._restored(connection, row, now)
                 return False
             grown = row.state is not State.RECEIVING
             generation = row.generation + int(grown)
@@ -153,19 +159,31 @@ class Journal:
             )
             change: Change = {"last_instance_at": now, "updated_at": now, "instances": row.instances + 1}
             if grown:
-                change |= {
-                    "state": State.RECEIVING,
-                    "reason": Reason.NONE,
-                    "generation": generation,
-                    "attempts": 0,
-                    "deliveries": 0,
-                    "next_try_at": 0.0,
-                    "lease_owner": None,
-                    "lease_until": 0.0,
-                }
-                self._log(connection, instance.series_key, generation, "grown", reason=Reason.NONE)
+                change |= self._reopened(connection, row, "grown")
             connection.execute(update(SERIES).where(SERIES.c.series_key == instance.series_key).values(**change))
         return True
+
+    def _restored(self, connection: Connection, row: SeriesRow, now: float) -> None:
+        change: Change = {"last_instance_at": now, "updated_at": now}
+        if row.state in _NOT_READ_YET or row.reason is Reason.INCOMPLETE_SERIES:
+            change |= self._reopened(connection, row, "restored")
+        elif row.state is not State.RECEIVING:
+            return
+        connection.execute(update(SERIES).where(SERIES.c.series_key == row.series_key).values(**change))
+
+    def _reopened(self, connection: Connection, row: SeriesRow, stage: str) -> Change:
+        """Return what makes a series receive again, as its next generation."""
+        self._log(connection, row.series_key, row.generation + 1, stage, reason=Reason.NONE)
+        return {
+            "state": State.RECEIVING,
+            "reason": Reason.NONE,
+            "generation": row.generation + 1,
+            "attempts": 0,
+            "deliveries": 0,
+            "next_try_at": 0.0,
+            "lease_owner": None,
+            "lease_until": 0.0,
+        }
 
     def _ensure_series(self, connection: Connection, instance: Received, now: float) -> SeriesRow:
         query = select(SERIES).where(SERIES.c.series_key == instance.series_key).with_for_update()

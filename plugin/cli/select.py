@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dicom_io.preferences import built_in_text
 from dicom_io.selection import Choice, Verdict, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
 from dicom_io.spool import series_key
 from plugin.rules import load_rules
+from sgmri.errors import ConfigError
 from sgmri.lifecycle import Reason
+from sgmri.volume import ContrastAgent
 
-_HEADINGS = ("series", "instances", "frames", "anatomy", "plane", "weighting", "fat suppr.", "result")
-_FORMAT = "sgmri-select-2"
+_HEADINGS = ("series", "instances", "frames", "anatomy", "plane", "weighting", "fat suppr.", "contrast agent", "result")
+_FORMAT = "sgmri-select-3"
 """Names the shape of the JSON document; another shape gets another name."""
 
 _Chosen = Sequence[tuple[SeriesFacts, Choice]]
@@ -22,15 +25,23 @@ _Chosen = Sequence[tuple[SeriesFacts, Choice]]
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
     parser = commands.add_parser("select", help="show what of a folder would be read, and why the rest would not")
-    parser.add_argument("path", type=Path, help="a DICOM file or a folder, searched with its subfolders")
+    parser.add_argument("path", type=Path, nargs="?", help="a DICOM file or a folder, searched with its subfolders")
     parser.add_argument("--explain", action="store_true", help="say in sentences why, and by what evidence")
     parser.add_argument("--json", action="store_true", help="for machines: everything, explanations included")
     parser.add_argument("--rules", type=Path, metavar="FILE", help="try a rule file of the site (TOML)")
+    parser.add_argument(
+        "--show-defaults", action="store_true", help="print the built-in preferences, to be copied into a rule file"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it; 2 where no file is a DICOM instance."""
+    if arguments.show_defaults:
+        print(built_in_text(), end="")
+        return 0
+    if arguments.path is None:
+        raise ConfigError("expected the path of a DICOM file or folder, found none")
     rules = load_rules(arguments.rules)
     folder = scan_folder(arguments.path)
     chosen = [(facts, choose(facts, rules=rules)) for facts in folder.series]
@@ -47,14 +58,14 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
     sentences: list[list[str]] = [[]]
     for facts, choice in chosen:
         rows.append(_series_row(facts, choice))
-        anatomy = _anatomy(_named(facts, choice))
+        facts_said = [_anatomy(_named(facts, choice)), _contrast_agent(facts)]
         if len(choice.verdicts) > 1:
-            sentences.append([choice.explanation, anatomy])
+            sentences.append([choice.explanation, *facts_said])
             rows += [_sub_volume_row(verdict) for verdict in choice.verdicts]
-            sentences += [[verdict.explanation, *_rule_sentences(verdict)] for verdict in choice.verdicts]
+            sentences += [_sub_volume_sentences(verdict) for verdict in choice.verdicts]
         else:
             alone = [sentence for verdict in choice.verdicts for sentence in _rule_sentences(verdict)]
-            sentences.append([choice.explanation, anatomy, *alone])
+            sentences.append([choice.explanation, *facts_said, *alone])
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     for row, said in zip(rows, sentences, strict=True):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -74,6 +85,14 @@ def _named(facts: SeriesFacts, choice: Choice) -> SeriesFacts:
 def _anatomy(facts: SeriesFacts) -> str:
     sure = "" if facts.certainty is None else f", certainty: {facts.certainty:.2f}"
     return f"Anatomy: {facts.anatomy or 'unknown'}, by: {facts.evidence}{sure}."
+
+
+def _contrast_agent(facts: SeriesFacts) -> str:
+    return f"Contrast agent: {facts.contrast_agent}, by: {facts.agent_evidence}."
+
+
+def _sub_volume_sentences(verdict: Verdict) -> list[str]:
+    return [verdict.explanation, _contrast_agent(verdict.sub_volume.facts), *_rule_sentences(verdict)]
 
 
 def _rule_sentences(verdict: Verdict) -> list[str]:
@@ -103,9 +122,10 @@ def _sub_volume_row(verdict: Verdict) -> tuple[str, ...]:
     return (name, str(len(facts.images)), str(len(frames)), "", *_look(facts), _result(verdict.reason))
 
 
-def _look(facts: SeriesFacts) -> tuple[str, str, str]:
+def _look(facts: SeriesFacts) -> tuple[str, str, str, str]:
     fat = {True: "yes", False: "no", None: "-"}[facts.fat_suppressed]
-    return str(facts.plane or "-"), facts.weighting.value, fat
+    agent = "-" if facts.contrast_agent is ContrastAgent.UNKNOWN else facts.contrast_agent.value
+    return str(facts.plane or "-"), facts.weighting.value, fat, agent
 
 
 def _result(reason: Reason) -> str:
@@ -152,6 +172,8 @@ def _sub_volume(verdict: Verdict) -> dict[str, object]:
         "plane": facts.plane.value if facts.plane else None,
         "weighting": facts.weighting.value,
         "fat_suppressed": facts.fat_suppressed,
+        "contrast_agent": facts.contrast_agent.value,
+        "contrast_agent_evidence": facts.agent_evidence.value,
         "taken": verdict.reason is Reason.NONE,
         "reason": verdict.reason.value,
         "explanation": verdict.explanation,

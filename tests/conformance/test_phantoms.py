@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from conformance import phantoms
 from conformance.phantom_anatomy import Grid, LesionShape, paint
+from conformance.phantom_contrast import give_contrast_agent
 from conformance.phantoms import CANARIES, NAMES, Phantom, PlantedLesion, Polarity, make, make_non_mr, write
 from sgmri.errors import ConfigError
 from sgmri.vocabulary import concept
@@ -84,6 +85,18 @@ def test_headers_satisfy_the_validators(name: str, tmp_path: Path) -> None:
         assert (done.stdout + done.stderr).split() in (["MRImage"], ["EnhancedMRImage"])
     done = subprocess.run([tool("dcentvfy"), *map(str, paths)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["brain", "brain-enhanced"])
+def test_headers_with_a_contrast_agent_satisfy_the_validator(name: str, tmp_path: Path) -> None:
+    """Classic and Enhanced headers that name an agent give dciodvfy no reason for an error or a warning."""
+    ds = make(name).datasets[0]
+    give_contrast_agent(ds)
+    ds.save_as(tmp_path / "1.dcm", enforce_file_format=True)
+    command = [tool("dciodvfy"), "-new", str(tmp_path / "1.dcm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr).split() in (["MRImage"], ["EnhancedMRImage"])
+    assert done.returncode == 0
 
 
 def test_non_mr_image_is_valid_and_bears_the_canaries(tmp_path: Path) -> None:

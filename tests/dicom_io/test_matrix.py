@@ -12,6 +12,7 @@ from dicom_io.selection import Choice, choose
 from dicom_io.series import SeriesFacts, describe
 from sgmri.errors import SeriesError
 from sgmri.lifecycle import Reason
+from sgmri.volume import ContrastAgent
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ROWS: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("series_matrix.toml").read_text(encoding="utf-8"))[
@@ -44,6 +45,7 @@ def _taken_for(facts: SeriesFacts, choice: Choice) -> dict[str, object]:
         "plane": str(seen.plane or "-"),
         "weighting": seen.weighting.value,
         "fat": {True: "yes", False: "no", None: "-"}[seen.fat_suppressed],
+        "agent": "-" if seen.contrast_agent is ContrastAgent.UNKNOWN else seen.contrast_agent.value,
         "result": "taken" if choice.taken else choice.reason.value,
         "frames": len(choice.sub_volume.frames) if choice.sub_volume else 0,
     }
@@ -56,7 +58,7 @@ def test_series_is_taken_for_what_it_is(row: dict[str, Any]) -> None:
     assert series or refused, "the pattern finds no file"
     for facts in series:
         found = _taken_for(facts, choose(facts))
-        expected = {"frames": 0, **{key: row[key] for key in found if key in row}}
+        expected = {"frames": 0, "agent": "-", **{key: row[key] for key in found if key in row}}
         assert {key: found[key] for key in expected} == expected
     assert set(refused) <= {Reason(row["result"])} if row["result"] != "taken" else not refused
 

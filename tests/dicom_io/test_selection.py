@@ -108,6 +108,8 @@ _TEXTS = dict.fromkeys(("SeriesDescription", "ProtocolName", "StudyDescription",
         (_each(ImageType=["ORIGINAL", "PRIMARY", "P", "ND"]), Reason.DERIVED),
         (_each(ImageType=["ORIGINAL", "PRIMARY", "SUBTRACTION"]), Reason.DERIVED),
         (_each(ImageType=["ORIGINAL", "PRIMARY", "MIP"]), Reason.DERIVED),
+        (_each(SeriesDescription="dADC map"), Reason.DERIVED),
+        (_each(SeriesDescription="mIP_Images(SW)"), Reason.DERIVED),
         (_one(5, ImageType=["DERIVED", "SECONDARY", "OTHER"]), Reason.DERIVED),
         (_each(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), Reason.MIXED_GEOMETRY),
         (_one(3, PhotometricInterpretation="MONOCHROME1"), Reason.MIXED_GEOMETRY),
@@ -139,10 +141,21 @@ def test_series_not_taken_has_its_reason(tmp_path: Path, edit: Edit, reason: Rea
     assert (choice.anatomy, choice.question_set_id) == (None, None)
 
 
+def test_image_type_in_small_letters_counts(tmp_path: Path) -> None:
+    """What a careless writer puts into small letters is a localiser all the same."""
+    datasets = _small()
+    _each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])(datasets)
+    paths = written(datasets, tmp_path)
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"LOCALIZER", b"localizer"))
+    assert choose(describe(paths)).reason is Reason.LOCALISER
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         _each(ImageType=["ORIGINAL", "PRIMARY", "MPR"]),
+        _each(SeriesDescription="t1_mpr_ax brain"),
         _each(ImageType=["DERIVED", "PRIMARY", "M", "ND"]),
         _each(ImageType=["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"]),
         _each(**_TEXTS, ReceiveCoilName="8HRBRAIN"),

@@ -13,7 +13,8 @@ from pydicom.uid import UID
 from conformance import phantoms
 from conformance.phantom_headers import make_item
 from dicom_io.decode import decode
-from dicom_io.instances import FrameFacts, InstanceFacts, inspect
+from dicom_io.frames import FrameFacts
+from dicom_io.instances import InstanceFacts, inspect
 from dicom_io.selection import Choice, choose
 from dicom_io.series import SeriesFacts, describe, restricted
 from dicom_io.stacking import arrange
@@ -185,6 +186,59 @@ def test_of_two_orientations_one_is_read(written: Written) -> None:
     assert "its plane is preferred" in choice.explanation
     assert sorted(_reasons(choice).values()) == [Reason.NONE, Reason.OTHER_SUBVOLUME]
     assert _places(choice) == list(range(22))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda number: {"TemporalPositionSequence": [make_item(TemporalPositionTimeOffset=30.0 * number)]},
+        lambda number: {"CardiacSynchronizationSequence": [make_item(NominalCardiacTriggerDelayTime=40.0 * number)]},
+    ],
+)
+def test_time_points_are_told_by_their_times(written: Written, times: Callable[[int], dict[str, object]]) -> None:
+    """Enhanced time points without an index are parted by their offset in time, or their delay from the trigger."""
+    (ds,) = _enhanced_echoes(echoes=(90.0, 90.0, 90.0))
+    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        for keyword, value in times(2 - number % 3).items():
+            setattr(groups, keyword, value)
+    choice = choose(written([ds]))
+    assert choice.sub_volume is not None and choice.sub_volume.name == "time point 1 of 3", choice.explanation
+    assert {(frame.frame_number or 0) % 3 for frame in choice.sub_volume.frames} == {0}
+
+
+def test_images_of_other_times_are_no_copies(written: Written) -> None:
+    """Two runs with the same Instance Numbers, told apart by nothing but the clock, are not mixed into one volume."""
+    first = _small()
+    second = _again(first, 100, AcquisitionTime="101800")
+    for ds, other in zip(second, first, strict=True):
+        ds.InstanceNumber = other.InstanceNumber
+    assert choose(written([*first, *second])).reason is Reason.MIXED_GEOMETRY
+
+
+def test_stacks_have_times_of_their_own(written: Written) -> None:
+    """A stack of T1 behind one of FLAIR in one Enhanced instance is T1: its frames say so, not the first frame."""
+    (ds,) = _enhanced_echoes(echoes=(120.0,))
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    for keyword in ("MRTimingAndRelatedParametersSequence", "MRModifierSequence"):
+        for groups in ds.PerFrameFunctionalGroupsSequence:
+            setattr(groups, keyword, deepcopy(shared[keyword].value))
+        delattr(shared, keyword)
+    for groups in ds.PerFrameFunctionalGroupsSequence[:8]:
+        groups.FrameContentSequence[0].StackID = "2"
+        x, y, z = (float(value) for value in groups.PlanePositionSequence[0].ImagePositionPatient)
+        groups.PlanePositionSequence[0].ImagePositionPatient = [x, y, z + 200]
+        groups.MRTimingAndRelatedParametersSequence[0].RepetitionTime = 500.0
+        groups.MREchoSequence[0].EffectiveEchoTime = 10.0
+        del groups.MRModifierSequence[0].InversionTimes
+    weightings = [part.facts.weighting for part in split(written([ds]))]
+    assert weightings == [Weighting.FLAIR, Weighting.T1]
+
+
+def test_projections_are_told_by_how_they_were_calculated(written: Written) -> None:
+    """An Enhanced projection whose frame type says ORIGINAL is derived by its calculation technique."""
+    (ds,) = _enhanced_echoes(echoes=(90.0,))
+    ds.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence[0].VolumeBasedCalculationTechnique = "MAX_IP"
+    assert choose(written([ds])).reason is Reason.DERIVED
 
 
 def test_stacks_behind_each_other_are_two(written: Written, tmp_path: Path) -> None:

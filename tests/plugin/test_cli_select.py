@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from conformance.phantom_contrast import give_contrast_agent
 from conformance.phantom_headers import make_item
 from conformance.phantoms import make, make_non_mr, write
 from plugin.cli.main import main
@@ -52,9 +53,9 @@ def test_table_shows_every_series_and_sub_volume(folder: Path, capsys: pytest.Ca
     lines = shown.splitlines()
     words = [line.split() for line in lines]
     assert words[0][:3] == ["series", "instances", "frames"]
-    assert any(line[1:] == ["1", "44", "brain", "axial", "FLAIR", "no", "taken"] for line in words)
+    assert any(line[1:] == ["1", "44", "brain", "axial", "FLAIR", "no", "-", "taken"] for line in words)
     assert [line for line in lines if line.startswith("  echo 2 of 2") and "left (OTHER_SUBVOLUME)" in line]
-    assert any(line[3:] == ["knee", "coronal", "PD", "yes", "taken"] for line in words), shown
+    assert any(line[3:] == ["knee", "coronal", "PD", "yes", "-", "taken"] for line in words), shown
     assert any("left (NOT_MR)" in line for line in lines)
     assert f"{folder / 'notes.txt'}: left (MALFORMED_INSTANCE)" in lines
     assert lines[-1] == "2 of 3 series would be read; files that are no DICOM instance: 1."
@@ -74,7 +75,7 @@ def test_document_is_stable(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = _shown([str(folder), "--json"], capsys)
     assert shown == _shown([str(folder), "--json", "--explain"], capsys)
     document = json.loads(shown)
-    assert document["format"] == "sgmri-select-2"
+    assert document["format"] == "sgmri-select-3"
     brain = next(series for series in document["series"] if series["anatomy"] == "brain")
     assert (brain["taken"], brain["reason"], brain["sub_volume"]) == (True, "NONE", "echo 1 of 2")
     assert [(one["name"], one["frames"], one["taken"]) for one in brain["sub_volumes"]] == [
@@ -83,6 +84,41 @@ def test_document_is_stable(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
     assert len({tuple(series) for series in document["series"]}) == 1
     assert [refused["reason"] for refused in document["refused"]] == ["MALFORMED_INSTANCE"]
+
+
+def test_contrast_agent_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A T1 after contrast agent differs from a T1 in the table, in the JSON document, and by --explain."""
+    for name, given in (("before", False), ("after", True)):
+        phantom = make("brain-normal", seed=int(given))
+        for ds in phantom.datasets:
+            ds.RepetitionTime, ds.EchoTime, ds.ScanningSequence, ds.InversionTime = "500", "10", "SE", ""
+            ds.SeriesDescription = ds.ProtocolName = "AX T1" if given else "AX T1 PRE"
+            if given:
+                give_contrast_agent(ds)
+        write(phantom, tmp_path / name)
+    shown = _shown([str(tmp_path), "--explain"], capsys)
+    looks = [line.split()[4:] for line in shown.splitlines() if "taken" in line]
+    assert sorted(looks) == [["axial", "T1", "-", "given", "taken"], ["axial", "T1", "-", "not", "given", "taken"]]
+    assert "Contrast agent: given, by: agent." in shown
+    assert "Contrast agent: not given, by: series text." in shown
+    document = json.loads(_shown([str(tmp_path), "--json"], capsys))
+    volumes = [one for series in document["series"] for one in series["sub_volumes"]]
+    assert {(one["weighting"], one["contrast_agent"], one["contrast_agent_evidence"]) for one in volumes} == {
+        ("T1", "given", "agent"),
+        ("T1", "not given", "series text"),
+    }
+
+
+def test_defaults_can_be_copied_into_a_rule_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What --show-defaults prints is a rule file that changes nothing; without it a path is asked for."""
+    assert main(["select", "--show-defaults"]) == 0
+    path = tmp_path / "rules.toml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert _shown([str(folder), "--rules", str(path)], capsys) == _shown([str(folder)], capsys)
+    assert main(["select"]) == 2
+    assert "expected the path of a DICOM file or folder" in capsys.readouterr().err
 
 
 def test_nothing_to_select_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

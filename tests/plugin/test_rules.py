@@ -5,6 +5,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from conformance import phantoms
+from conformance.phantom_contrast import give_contrast_agent
 from dicom_io.rulings import BUILT_IN
 from dicom_io.selection import Choice, choose
 from dicom_io.series import describe
@@ -140,6 +141,39 @@ def test_enhanced_frames_have_values_too(tmp_path: Path) -> None:
     assert choice.reason is Reason.RULE, choice.explanation
 
 
+PREFER = """
+[[prefer]]
+question_set = "knee-1"
+weighting = ["T2", "T1"]
+"""
+
+
+def test_preferences_of_the_site_replace_the_built_in_ones(tmp_path: Path) -> None:
+    """Of two echoes the one that the file prefers is read; other question sets keep what is built in."""
+    datasets: list[Dataset] = []
+    for echo in ("20", "100"):
+        for ds in phantoms.make("knee-normal").datasets:
+            ds.EchoTime, ds.RepetitionTime = echo, "3000"
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{len(datasets)}")
+            datasets.append(ds)
+    choice = _chosen(tuple(datasets), tmp_path, PREFER)
+    assert choice.sub_volume is not None
+    assert choice.sub_volume.name == "echo 2 of 2", choice.explanation
+    assert "its weighting is preferred by the question set" in choice.explanation
+    own = load_rules(tmp_path / "rules.toml").preferences
+    assert [one.question_set_id for one in own].count("knee-1") == 1
+    assert {one.question_set_id for one in own} == {"brain-1", "knee-1"}
+
+
+def test_rule_can_ask_for_the_contrast_agent(tmp_path: Path) -> None:
+    """The fact is one of three words in a condition."""
+    datasets = phantoms.make("brain-normal").datasets
+    for ds in datasets:
+        give_contrast_agent(ds)
+    rules = "[[rule]]\nname = 'after'\nwhen = 'contrast_agent == \"given\"'\nleave = true\n"
+    assert _chosen(datasets, tmp_path, rules).reason is Reason.RULE
+
+
 RULE = '[[rule]]\nname = "x"\n'
 
 
@@ -157,6 +191,17 @@ RULE = '[[rule]]\nname = "x"\n'
             RULE + "when = 'frames > 1'\ntake = 'hip-1'",
             "expected a question set (brain-1, knee-1), found 'hip-1'",
         ),
+        (
+            RULE + "when = 'contrast_agent == \"yes\"'\nleave = true",
+            "expected contrast_agent to be given, not given, unknown",
+        ),
+        ("prefer = 3", "at least one [[prefer]]"),
+        ("[[prefer]]\nplane = 'axial'", "preference 1: question_set: expected one of brain-1, knee-1, found None"),
+        ("[[prefer]]\nquestion_set = 'knee-1'", "expected at least one of weighting, contrast_agent"),
+        ("[[prefer]]\nquestion_set = 'knee-1'\nplane = 'axail'", "plane: expected axial, coronal, sagittal, unknown"),
+        ("[[prefer]]\nquestion_set = 'knee-1'\nplane = []", "plane: expected axial"),
+        ("[[prefer]]\nquestion_set = 'knee-1'\nfat = 'yes'", "unknown key 'fat'"),
+        ("[[prefer]]\nquestion_set = 'knee-1'\nplane = 'axial'\n" * 201, "at most 200 preferences"),
         (RULE + "when = 'frames >'\nleave = true", "rule 1 ('x'): when: expected one condition"),
         (RULE + "leave = true", "when: expected a condition"),
         (RULE + "when = 'frames > 1'\nleave = true\nprio = 3", "unknown key 'prio'"),

@@ -4,7 +4,7 @@ import pytest
 
 from sgmri.applicability import Look, Span
 from sgmri.catalogue import APPLICABILITY, STANDARD
-from sgmri.volume import Anatomy, Plane, Weighting
+from sgmri.volume import Anatomy, ContrastAgent, Plane, Weighting
 
 USUAL = Look(
     modality="MR",
@@ -60,6 +60,15 @@ def test_weighting_outside_is_said() -> None:
     """A set that is made for some weightings names them."""
     flair_only = replace(APPLICABILITY["brain-1"], weightings=frozenset({Weighting.FLAIR}))
     assert flair_only.misfits(replace(USUAL, weighting=Weighting.T1)) == ("expected weighting FLAIR, found T1",)
+
+
+def test_contrast_agent_outside_is_said() -> None:
+    """A set that is not made for images after a contrast agent says so; what is unknown it may accept."""
+    knee, usual = APPLICABILITY["knee-1"], replace(USUAL, anatomy=Anatomy.KNEE)
+    said = "expected contrast agent not given, unknown, found given"
+    assert knee.misfits(replace(usual, contrast_agent=ContrastAgent.GIVEN)) == (said,)
+    assert knee.misfits(replace(usual, contrast_agent=ContrastAgent.UNKNOWN)) == ()
+    assert APPLICABILITY["brain-1"].misfits(replace(USUAL, contrast_agent=ContrastAgent.GIVEN)) == ()
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (2, 1), (-1, 1)])

@@ -84,6 +84,32 @@ def stored(journal: Journal) -> SeriesRow:
     return journal.series(row.series_key)
 
 
+@pytest.mark.parametrize(
+    ("states", "reason", "expected"),
+    [
+        ((), Reason.NONE, (State.RECEIVING, 0)),
+        ((State.COMPLETE, State.QUEUED), Reason.NONE, (State.RECEIVING, 1)),
+        ((State.COMPLETE, State.QUEUED, State.READING), Reason.NONE, (State.RECEIVING, 1)),
+        ((State.COMPLETE, State.FAILED), Reason.INCOMPLETE_SERIES, (State.RECEIVING, 1)),
+        ((State.COMPLETE, State.FAILED), Reason.MALFORMED_INSTANCE, (State.FAILED, 0)),
+        ((State.COMPLETE, State.SKIPPED), Reason.LOCALISER, (State.SKIPPED, 0)),
+        ((State.COMPLETE, State.QUEUED, State.READING, State.READ), Reason.NONE, (State.READ, 0)),
+    ],
+)
+def test_an_instance_whose_file_was_lost_is_received_again(
+    journal: Journal, clock: Clock, states: tuple[State, ...], reason: Reason, expected: tuple[State, int]
+) -> None:
+    """A series that is not read yet, or incomplete, is received again; what was decided on otherwise stays."""
+    journal.receive(received())
+    for state in states:
+        journal.move(journal.series("abcdefgh12345678"), state, reason=reason if state is states[-1] else Reason.NONE)
+    clock.now += 60
+    assert not journal.receive(received(file_was_missing=True))
+    row = journal.series("abcdefgh12345678")
+    assert ((row.state, row.generation), row.instances) == (expected, 1)
+    assert (row.last_instance_at == clock.now) is (row.state is State.RECEIVING)
+
+
 def test_an_instance_that_was_there_changes_nothing(journal: Journal) -> None:
     """A study sent again does not reopen its series."""
     before = queued(journal)
