@@ -245,7 +245,9 @@ def _different_boxes(reading: Reading, decoded: sr.DecodedReport) -> Iterator[st
 
 
 def _different_answers(reading: Reading, decoded: sr.DecodedReport, questions: QuestionSet) -> Iterator[str]:
-    expected = tuple(answers.as_written(answer, questions[answer.question_id]) for answer in reading.answers)
+    expected = tuple(
+        answers.as_written(answer, questions[answer.question_id], reading.engine) for answer in reading.answers
+    )
     if len(expected) != len(decoded.answers):
         yield f"report: {len(decoded.answers)} answers, expected {len(expected)}"
     for want, got in zip(expected, decoded.answers, strict=False):

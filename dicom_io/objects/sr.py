@@ -325,7 +325,7 @@ def decode_report(ds: Dataset) -> DecodedReport:
             predecessor=envelope.decode_predecessor(ds),
             is_complete=ds.get("CompletionFlag") == "COMPLETE",
         )
-    except (AttributeError, IndexError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
         raise MalformedInstance(
             f"expected a report as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was "
             "changed on its way or written by another product"
