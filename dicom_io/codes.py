@@ -16,6 +16,7 @@ from typing import Final
 
 from highdicom.sr import CodedConcept as WrittenConcept
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as ItemSequence
 
 from sgmri import vocabulary
 from sgmri.errors import EngineError, MalformedInstance, SgmriError
@@ -209,8 +210,8 @@ def require_known(ds: Dataset) -> None:
 
 def written_in(ds: Dataset) -> Iterator[CodedConcept]:
     """Yield every code of an object, at any depth."""
-    for element in ds.values():
-        if element.VR == "SQ":
+    for element in ds:
+        if isinstance(element.value, ItemSequence):
             for item in element.value:
                 if "CodeMeaning" in item:
                     yield read(item)

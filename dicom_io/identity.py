@@ -86,6 +86,8 @@ class ResultUids:
         Series and SOP Instance UID of the structured report.
     seg_series, seg_instance
         Series and SOP Instance UID of the segmentation.
+    text_series, text_instance
+        Series and SOP Instance UID of the text report.
     """
 
     key: str
@@ -93,6 +95,8 @@ class ResultUids:
     sr_instance: str
     seg_series: str
     seg_instance: str
+    text_series: str
+    text_instance: str
 
     def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
@@ -112,4 +116,6 @@ def result_uids(reading: Reading) -> ResultUids:
         sr_instance=derived_uid("SR instance", key),
         seg_series=derived_uid("SEG series", key),
         seg_instance=derived_uid("SEG instance", key),
+        text_series=derived_uid("text SR series", key),
+        text_instance=derived_uid("text SR instance", key),
     )

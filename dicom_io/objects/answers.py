@@ -114,6 +114,13 @@ def as_written(answer: Answer, question: Question, engine: EngineIdentity) -> De
     )
 
 
+def certainty_text(answer: DecodedAnswer) -> str:
+    """Say how certain an answer is; empty where no certainty is stated."""
+    if answer.certainty_percent is None:
+        return ""
+    return f"{answer.certainty_percent:g} %. {_CALIBRATED[answer.calibrated]}."
+
+
 def _is_spoken(answer: Answer) -> bool:
     return answer.kind in _SPOKEN and answer.unanswered is None
 

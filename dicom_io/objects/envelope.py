@@ -32,6 +32,7 @@ SERIES_DESCRIPTION: Final = "sgmri AI findings (research use only)"
 REVISED_SERIES_DESCRIPTION: Final = "sgmri AI findings, revised (research use only)"
 SR_SERIES_NUMBER: Final = 901
 SEG_SERIES_NUMBER: Final = 902
+TEXT_SERIES_NUMBER: Final = 907
 
 _TYPE_2: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),

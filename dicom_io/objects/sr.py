@@ -178,7 +178,7 @@ def encode_report(
     with leniently():
         root = _root(reading, evaluations)
         ds = Comprehensive3DSR(
-            evidence=_evidence(reading, sources, segmentation),
+            evidence=evidence_of(reading, sources, segmentation),
             content=root,
             series_instance_uid=uids.sr_series,
             series_number=envelope.SR_SERIES_NUMBER,
@@ -196,7 +196,7 @@ def encode_report(
     return ds
 
 
-def _evidence(reading: Reading, sources: Sequence[Dataset], segmentation: Dataset | None) -> list[Dataset]:
+def evidence_of(reading: Reading, sources: Sequence[Dataset], segmentation: Dataset | None) -> list[Dataset]:
     """Return what was read and made of it, images first: a viewer looks for the image series in the first place."""
     class_of = {ref.sop_instance_uid: ref.sop_class_uid for ref in reading.frames}
     evidence = []
@@ -213,7 +213,7 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     """Return the root container of TID 1500."""
     groups = list(_groups(reading))
     report = MeasurementReport(
-        observation_context=_observer(reading),
+        observation_context=observer(reading),
         procedure_reported=codes.written(codes.PROCEDURE[reading.anatomy]),
         imaging_measurements=groups or [_placeholder()],
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(codes.written(codes.ENGLISH)),
@@ -226,7 +226,8 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     return root
 
 
-def _observer(reading: Reading) -> ObservationContext:
+def observer(reading: Reading) -> ObservationContext:
+    """Return who observed: a device, never a person (PS3.16 TID 1001, TID 1004)."""
     engine = reading.engine
     device = DeviceObserverIdentifyingAttributes(
         uid=identity.device_uid(engine),

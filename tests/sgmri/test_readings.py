@@ -252,4 +252,4 @@ def test_accuracy_is_said_for_each_kind() -> None:
     assert engine.accuracy_of(QuestionKind.CAPTIONING) == "not measured for questions of captioning"
     for wrong in ({"value": 1.1}, {"low": float("nan")}, {"volumes": 0}):
         with pytest.raises(ValueError, match="expected"):
-            dataclasses.replace(entry, **wrong)  # type: ignore[arg-type]  # a mapping of several types
+            dataclasses.replace(entry, **wrong)
