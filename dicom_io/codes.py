@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Final
 
 from highdicom.sr import CodedConcept as WrittenConcept
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as ItemSequence
 
 from sgmri import vocabulary
 from sgmri.errors import EngineError, MalformedInstance, SgmriError
@@ -92,6 +92,7 @@ SPATIAL_CONCEPT: Final = _sct("309825002", "Spatial and Relational Concept")
 
 # Segmentation (CID 7203, CID 7202)
 SEGMENTATION: Final = _dcm("113076", "Segmentation")
+BACKGROUND: Final = _dcm("125040", "Background")
 SOURCE_IMAGE: Final = _dcm("121322", "Source image for image processing operation")
 
 # Observer, equipment and algorithm (TID 1004, TID 4019, CID 7005, CID 7162)
@@ -209,13 +210,23 @@ def require_known(ds: Dataset) -> None:
 
 
 def written_in(ds: Dataset) -> Iterator[CodedConcept]:
-    """Yield every code of an object, at any depth."""
-    for element in ds:
-        if isinstance(element.value, ItemSequence):
-            for item in element.value:
+    """Yield every code of an object, at any depth; those of an item that stands in several places once."""
+    seen: set[int] = set()
+    waiting = [ds]
+    while waiting:
+        here = waiting.pop()
+        for element in here.values():
+            if element.VR != "SQ":
+                continue
+            # What comes from a file is parsed only when asked for through its Dataset
+            items = element.value if isinstance(element, DataElement) else here[element.tag].value
+            for item in items or ():
+                if id(item) in seen:
+                    continue
+                seen.add(id(item))
                 if "CodeMeaning" in item:
                     yield read(item)
-                yield from written_in(item)
+                waiting.append(item)
 
 
 def _require_in_table(concept: CodedConcept) -> None:

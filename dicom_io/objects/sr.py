@@ -20,27 +20,23 @@ from highdicom.sr import (
     Comprehensive3DSR,
     ContainerContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     FindingSite,
     GraphicTypeValues,
     ImageRegion,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     SourceImageForRegion,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dictionary
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_io import codes, identity
 from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.answers import DecodedAnswer
+from dicom_io.objects.document import Document, observer
 from dicom_io.objects.sources import leniently, ordered_sources
 from sgmri import catalogue, vocabulary
 from sgmri.errors import EngineError, MalformedInstance
@@ -144,7 +140,7 @@ def encode_report(
     segmentation: Dataset | None,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
-) -> Comprehensive3DSR:
+) -> Dataset:
     """Write a reading as a structured report.
 
     Parameters
@@ -175,38 +171,14 @@ def encode_report(
         no_segmentation_reason=no_segmentation_reason,
     )
     uids = identity.result_uids(reading)
+    document = Document(
+        sop_class=Comprehensive3DSR,
+        series_instance_uid=uids.sr_series,
+        sop_instance_uid=uids.sr_instance,
+        series_number=envelope.SR_SERIES_NUMBER,
+    )
     with leniently():
-        root = _root(reading, evaluations)
-        ds = Comprehensive3DSR(
-            evidence=evidence_of(reading, sources, segmentation),
-            content=root,
-            series_instance_uid=uids.sr_series,
-            series_number=envelope.SR_SERIES_NUMBER,
-            sop_instance_uid=uids.sr_instance,
-            instance_number=1,
-            manufacturer=identity.MANUFACTURER,
-            is_complete=all(answer.unanswered is None for answer in reading.answers),
-            is_final=False,
-            is_verified=False,
-            previous_versions=envelope.predecessors(reading) or None,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            contributing_equipment=[envelope.contributing_equipment(reading)],
-        )
-        envelope.seal(ds, reading, sources[0], texts=tree.texts(root))
-    return ds
-
-
-def evidence_of(reading: Reading, sources: Sequence[Dataset], segmentation: Dataset | None) -> list[Dataset]:
-    """Return what was read and made of it, images first: a viewer looks for the image series in the first place."""
-    class_of = {ref.sop_instance_uid: ref.sop_class_uid for ref in reading.frames}
-    evidence = []
-    for source in sources:
-        shown = envelope.stand_in(source)
-        shown.SOPClassUID = class_of[str(source.SOPInstanceUID)]
-        evidence.append(shown)
-    made = [] if segmentation is None else [segmentation]
-    # The earlier report answers to the same request: evidence of the current procedure (PS3.3 C.17.2.3)
-    return [*evidence, *made, *envelope.predecessors(reading)]
+        return document.around(_root(reading, evaluations), reading, sources, segmentation)
 
 
 def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
@@ -224,23 +196,6 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != codes.IMAGING_MEASUREMENTS]
     root.ContentSequence = ContentSequence([*kept, evaluations])
     return root
-
-
-def observer(reading: Reading) -> ObservationContext:
-    """Return who observed: a device, never a person (PS3.16 TID 1001, TID 1004)."""
-    engine = reading.engine
-    device = DeviceObserverIdentifyingAttributes(
-        uid=identity.device_uid(engine),
-        name=f"{identity.MODEL_NAME} {engine.name} {engine.version}",
-        manufacturer_name=identity.MANUFACTURER,
-        model_name=identity.MODEL_NAME,
-        serial_number=engine.digest,
-    )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=dictionary.DCM.Device, observer_identifying_attributes=device
-        )
-    )
 
 
 def _placeholder() -> MeasurementsAndQualitativeEvaluations:
@@ -282,7 +237,8 @@ def _group(
         finding_category=codes.written(codes.category(concept.written)),
         finding_type=found,
         finding_sites=[_finding_site(tracklet)],
-        algorithm_id=AlgorithmIdentification(engine.name, engine.version, parameters=[f"sha256 {engine.digest}"]),
+        # The weights' digest stands once in the report, not in each of hundreds of boxes
+        algorithm_id=AlgorithmIdentification(engine.name, engine.version),
         qualitative_evaluations=evaluations,
         geometric_purpose=codes.written(codes.BOUNDED_BY),
     )

@@ -34,13 +34,14 @@ from typing import Final
 
 from highdicom.sr import ContainerContentItem, ContentItem, ContentSequence, EnhancedSR
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian
+from pydicom.uid import EnhancedSRStorage
 
 from dicom_io import codes, identity
 from dicom_io.objects import answers, envelope, tree
+from dicom_io.objects.document import Document, observer
 from dicom_io.objects.envelope import clean_text
 from dicom_io.objects.sources import by_instance, leniently, ordered_sources
-from dicom_io.objects.sr import evidence_of, observer, question_set_of
+from dicom_io.objects.sr import question_set_of
 from sgmri.errors import MalformedInstance
 from sgmri.findings import Tracklet, frames_as_text
 from sgmri.questions import Answer, Question, QuestionSet
@@ -200,7 +201,7 @@ def encode_text_report(
     *,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
-) -> EnhancedSR:
+) -> Dataset:
     """Write a reading as a report in plain text.
 
     Parameters
@@ -224,24 +225,13 @@ def encode_text_report(
     sources = ordered_sources(reading, sources)
     page = as_text(reading, sources, no_segmentation_reason=no_segmentation_reason, questions=questions)
     uids = identity.result_uids(reading)
-    with leniently():
-        root = _root(reading, page)
-        ds = EnhancedSR(
-            evidence=evidence_of(reading, sources, None),
-            content=root,
-            series_instance_uid=uids.text_series,
-            series_number=envelope.TEXT_SERIES_NUMBER,
-            sop_instance_uid=uids.text_instance,
-            instance_number=1,
-            manufacturer=identity.MANUFACTURER,
-            is_complete=all(answer.unanswered is None for answer in reading.answers),
-            is_final=False,
-            is_verified=False,
-            previous_versions=envelope.predecessors(reading) or None,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            contributing_equipment=[envelope.contributing_equipment(reading)],
-        )
-        envelope.seal(ds, reading, sources[0], texts=tree.texts(root))
+    document = Document(
+        sop_class=EnhancedSR,
+        series_instance_uid=uids.text_series,
+        sop_instance_uid=uids.text_instance,
+        series_number=envelope.TEXT_SERIES_NUMBER,
+    )
+    ds = document.around(_root(reading, page), reading, sources)
     ds.SeriesDescription = SERIES_DESCRIPTION
     return ds
 
