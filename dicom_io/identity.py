@@ -85,7 +85,7 @@ class ResultUids:
     sr_series, sr_instance
         Series and SOP Instance UID of the structured report.
     seg_series, seg_instance
-        Series and SOP Instance UID of the segmentation.
+        Series and SOP Instance UID of the segmentation: filled boxes, binary. Others: :meth:`segmentation`.
     text_series, text_instance
         Series and SOP Instance UID of the text report.
     """
@@ -101,6 +101,18 @@ class ResultUids:
     def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
         return finding.tracking_uid or derived_uid("box", self.key, tracklet.tracklet_id, str(finding.frame_index))
+
+    def segmentation(self, *forms: str) -> tuple[str, str]:
+        """Return Series and SOP Instance UID of a segmentation that is not, or not only, filled boxes in binary.
+
+        Parameters
+        ----------
+        *forms
+            In what it differs: other content never goes out under a UID that a PACS may know already.
+        """
+        if not forms:
+            return self.seg_series, self.seg_instance
+        return derived_uid("SEG series", self.key, *forms), derived_uid("SEG instance", self.key, *forms)
 
     def segment_uid(self, tracklet: Tracklet) -> str:
         """Return the Tracking UID (0062,0021) of one tracklet's segment."""

@@ -209,7 +209,7 @@ def differences(
     uids = identity.result_uids(reading)
     if report.get("SOPInstanceUID") != uids.sr_instance:
         found.append("report: its SOP Instance UID is not the reading's")
-    if segmentation is not None and segmentation.get("SOPInstanceUID") != uids.seg_instance:
+    if segmentation is not None and not seg.has_uids_of(segmentation, reading):
         found.append("segmentation: its SOP Instance UID is not the reading's")
     return tuple(found)
 

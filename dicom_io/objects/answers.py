@@ -309,7 +309,8 @@ def _tracklet_items(reading: Reading, segmentation: Dataset | None) -> Iterator[
                     name=codes.written(codes.REFERENCED_SEGMENT),
                     referenced_sop_class_uid=segmentation.SOPClassUID,
                     referenced_sop_instance_uid=segmentation.SOPInstanceUID,
-                    referenced_segment_numbers=number,
+                    # dciodvfy takes a segment number for an error beside a label map; its Tracking UID names it
+                    referenced_segment_numbers=number if segmentation.SegmentationType == "BINARY" else None,
                     relationship_type=tree.PROPERTY,
                 )
             )

@@ -95,15 +95,16 @@ def encode_segmentation(
             Reason.NOT_APPLICABLE,
         )
     form = MaskForm.REFINED if any(mask.form is MaskForm.REFINED for mask in masks.values()) else MaskForm.BOX
+    series_instance_uid, sop_instance_uid = _uids(reading, form, is_label_map=as_label_map)
     with leniently():
         ds = Segmentation(
             source_images=shown,
             pixel_array=_shown_masks(masks, indices, len(reading.tracklets)),
             segmentation_type=SegmentationTypeValues.LABELMAP if as_label_map else SegmentationTypeValues.BINARY,
             segment_descriptions=descriptions(reading, masks),
-            series_instance_uid=identity.result_uids(reading).seg_series,
+            series_instance_uid=series_instance_uid,
             series_number=envelope.SEG_SERIES_NUMBER,
-            sop_instance_uid=identity.result_uids(reading).seg_instance,
+            sop_instance_uid=sop_instance_uid,
             instance_number=1,
             manufacturer=identity.MANUFACTURER,
             transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -126,6 +127,19 @@ def encode_segmentation(
     plain = Dataset(ds)
     plain.file_meta = ds.file_meta
     return plain
+
+
+def _uids(reading: Reading, form: MaskForm, *, is_label_map: bool) -> tuple[str, str]:
+    forms = (["label map"] if is_label_map else []) + ([form.value] if form is MaskForm.REFINED else [])
+    return identity.result_uids(reading).segmentation(*forms)
+
+
+def has_uids_of(ds: Dataset, reading: Reading) -> bool:
+    """Tell whether a segmentation bears the UIDs of a reading, in the form that it has."""
+    is_refined = ds.get("ContentDescription") == CONTENT_DESCRIPTION[MaskForm.REFINED]
+    form = MaskForm.REFINED if is_refined else MaskForm.BOX
+    expected = _uids(reading, form, is_label_map=ds.get("SegmentationType") == "LABELMAP")
+    return (ds.get("SeriesInstanceUID"), ds.get("SOPInstanceUID")) == expected
 
 
 def _stand_ins(reading: Reading, sources: Sequence[Dataset], indices: Sequence[int]) -> list[Dataset]:

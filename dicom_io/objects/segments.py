@@ -31,7 +31,9 @@ _HOW: Final = MappingProxyType(
 def segment_label(tracklet: Tracklet, form: MaskForm = MaskForm.BOX) -> str:
     """Return the label of a tracklet's segment, such as "Mass lesion-1 (box)", at most 64 characters."""
     tail = f" {tracklet.tracklet_id} ({form})"
-    return f"{codes.finding_concept(tracklet.label).label[: _LABEL_LENGTH - len(tail)].rstrip()}{tail}"
+    # In octets, as validators count
+    room = _LABEL_LENGTH - len(tail.encode())
+    return f"{codes.finding_concept(tracklet.label).label[:room].rstrip()}{tail}"
 
 
 def descriptions(reading: Reading, masks: Masks) -> list[SegmentDescription]:

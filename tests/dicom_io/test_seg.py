@@ -406,6 +406,23 @@ def test_label_map_says_the_same(
     assert (volume.array > 0).sum() == pixels
 
 
+def test_each_form_has_uids_of_its_own(make_case: MakeCase) -> None:
+    """Boxes, refined masks and label maps are four objects in four series: a PACS keeps what it knows a UID of."""
+    reading, sources = make_case("brain")
+    reading = _with_box(reading, Box(x0=40, y0=50, x1=72, y1=74))
+    volume = _volume(reading, 60)
+    forms = [
+        encode_segmentation(reading, sources, pixels=pixels, as_label_map=as_label_map)
+        for pixels in (None, volume)
+        for as_label_map in (False, True)
+    ]
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert len({str(ds[keyword].value) for ds in forms if ds is not None}) == 4
+    flat = encode_segmentation(reading, sources, pixels=np.zeros_like(volume))
+    assert forms[0] is not None and flat is not None
+    assert flat.SOPInstanceUID == forms[0].SOPInstanceUID, "nothing was refined: it is the same object"
+
+
 def test_label_map_refuses_findings_that_share_pixels(make_case: MakeCase) -> None:
     """Where a pixel belongs to two findings there is no label map, and the reason says what could hold them."""
     reading, sources = make_case("brain")
