@@ -263,19 +263,22 @@ def decode_text_report(ds: Dataset) -> TextReport:
     MalformedInstance
         If the object is no Enhanced SR of this title, or lacks what :func:`encode_text_report` writes.
     """
-    summary = tree.first(ds, codes.SUMMARY) if ds.get("SOPClassUID") == EnhancedSRStorage else None
-    if summary is None or tree.name_of(ds) != codes.TEXT_REPORT:
+    try:
+        summary = tree.first(ds, codes.SUMMARY)
+        if summary is None or ds.SOPClassUID != EnhancedSRStorage or tree.name_of(ds) != codes.TEXT_REPORT:
+            raise ValueError("not ours")
+        findings = tree.first(ds, codes.FINDINGS)
+        return TextReport(
+            notes=answers.decode_notes(summary),
+            tracklets=tuple(tree.text_of(item) for item in tree.children(summary, codes.LESION_IDENTIFIER)),
+            answers=() if findings is None else tuple(map(_decoded, tree.children(findings, codes.FINDING))),
+            predecessor=envelope.decode_predecessor(ds),
+        )
+    except (AttributeError, IndexError, ValueError):
         raise MalformedInstance(
             "expected a text report as sgmri writes it (Enhanced SR, 11528-7, LN), found another object; hand over the "
             "text report"
-        )
-    findings = tree.first(ds, codes.FINDINGS)
-    return TextReport(
-        notes=answers.decode_notes(summary),
-        tracklets=tuple(tree.text_of(item) for item in tree.children(summary, codes.LESION_IDENTIFIER)),
-        answers=() if findings is None else tuple(map(_decoded, tree.children(findings, codes.FINDING))),
-        predecessor=envelope.decode_predecessor(ds),
-    )
+        ) from None
 
 
 def _decoded(item: Dataset) -> TextAnswer:

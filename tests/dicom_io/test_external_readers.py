@@ -12,6 +12,7 @@ import highdicom
 import numpy as np
 import pytest
 from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
@@ -89,7 +90,7 @@ def test_dcmqi_reads_the_segmentation(written: tuple[Reading, Path]) -> None:
     assert [int((volume > 0).sum()) for volume in volumes] == [_voxels(tracklet) for tracklet in reading.tracklets]
 
 
-def _nrrd(path: Path) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+def _nrrd(path: Path) -> NDArray[np.integer]:
     header, _, data = path.read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in header.decode().splitlines() if ": " in line)
     dtype = {"unsigned char": "u1", "short": "<i2", "unsigned short": "<u2"}[fields["type"]]

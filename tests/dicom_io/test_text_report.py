@@ -159,6 +159,8 @@ def test_refusals(make_case: MakeCase) -> None:
         encode_text_report(reading, sources[1:])
     with pytest.raises(EngineError, match="question set"):
         encode_text_report(replace(reading, question_set_id="toes-1"), sources)
-    for other in (encode_report(reading, sources, segmentation=None), sources[0]):
+    broken = encode_text_report(reading, sources)
+    del broken.ContentSequence[-1].ContentSequence[0].ContentSequence[0].TextValue
+    for other in (encode_report(reading, sources, segmentation=None), sources[0], broken):
         with pytest.raises(MalformedInstance, match="text report"):
             decode_text_report(other)
