@@ -85,7 +85,9 @@ class ResultUids:
     sr_series, sr_instance
         Series and SOP Instance UID of the structured report.
     seg_series, seg_instance
-        Series and SOP Instance UID of the segmentation.
+        Series and SOP Instance UID of the segmentation: filled boxes, binary. Others: :meth:`segmentation`.
+    text_series, text_instance
+        Series and SOP Instance UID of the text report.
     """
 
     key: str
@@ -93,10 +95,24 @@ class ResultUids:
     sr_instance: str
     seg_series: str
     seg_instance: str
+    text_series: str
+    text_instance: str
 
     def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
         return finding.tracking_uid or derived_uid("box", self.key, tracklet.tracklet_id, str(finding.frame_index))
+
+    def segmentation(self, *forms: str) -> tuple[str, str]:
+        """Return Series and SOP Instance UID of a segmentation that is not, or not only, filled boxes in binary.
+
+        Parameters
+        ----------
+        *forms
+            In what it differs: other content never goes out under a UID that a PACS may know already.
+        """
+        if not forms:
+            return self.seg_series, self.seg_instance
+        return derived_uid("SEG series", self.key, *forms), derived_uid("SEG instance", self.key, *forms)
 
     def segment_uid(self, tracklet: Tracklet) -> str:
         """Return the Tracking UID (0062,0021) of one tracklet's segment."""
@@ -112,4 +128,6 @@ def result_uids(reading: Reading) -> ResultUids:
         sr_instance=derived_uid("SR instance", key),
         seg_series=derived_uid("SEG series", key),
         seg_instance=derived_uid("SEG instance", key),
+        text_series=derived_uid("text SR series", key),
+        text_instance=derived_uid("text SR instance", key),
     )

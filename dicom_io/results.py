@@ -17,9 +17,12 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_io import codes, identity
 from dicom_io.objects import answers, seg, sr
+from dicom_io.objects.masks import MaskForm
 from dicom_io.objects.seg import DecodedMask
+from dicom_io.objects.segments import segment_label
 from dicom_io.objects.sources import leniently, read_sources
 from sgmri.errors import EngineError, MalformedInstance, UnsupportedSeries
+from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading
 
@@ -206,7 +209,7 @@ def differences(
     uids = identity.result_uids(reading)
     if report.get("SOPInstanceUID") != uids.sr_instance:
         found.append("report: its SOP Instance UID is not the reading's")
-    if segmentation is not None and segmentation.get("SOPInstanceUID") != uids.seg_instance:
+    if segmentation is not None and not seg.has_uids_of(segmentation, reading):
         found.append("segmentation: its SOP Instance UID is not the reading's")
     return tuple(found)
 
@@ -245,7 +248,9 @@ def _different_boxes(reading: Reading, decoded: sr.DecodedReport) -> Iterator[st
 
 
 def _different_answers(reading: Reading, decoded: sr.DecodedReport, questions: QuestionSet) -> Iterator[str]:
-    expected = tuple(answers.as_written(answer, questions[answer.question_id]) for answer in reading.answers)
+    expected = tuple(
+        answers.as_written(answer, questions[answer.question_id], reading.engine) for answer in reading.answers
+    )
     if len(expected) != len(decoded.answers):
         yield f"report: {len(decoded.answers)} answers, expected {len(expected)}"
     for want, got in zip(expected, decoded.answers, strict=False):
@@ -273,7 +278,7 @@ def _different_segments(reading: Reading, segmentation: Dataset) -> Iterator[str
         yield f"segmentation: {len(segments)} segments, expected {len(reading.tracklets)}"
     for tracklet, segment in zip(reading.tracklets, segments, strict=False):
         concept = codes.finding_concept(tracklet.label)
-        expected = (tracklet.tracklet_id, uids.segment_uid(tracklet), seg.segment_label(tracklet))
+        expected = (tracklet.tracklet_id, uids.segment_uid(tracklet), segment_label(tracklet, segment.form))
         if (segment.tracklet_id, segment.tracking_uid, segment.label) != expected:
             yield f"segmentation, {tracklet.tracklet_id}: identifier, UID or label differs"
         if (segment.finding, segment.site) != (concept.written, concept.site):
@@ -285,8 +290,15 @@ def _different_segments(reading: Reading, segmentation: Dataset) -> Iterator[str
             ref = reading.frames[finding.frame_index]
             mask = masks.get((ref.sop_instance_uid, ref.frame_number))
             box = finding.box.grown_to_pixels()
-            if mask is None or mask.box != box or mask.pixels != box.area or not _lies_at(mask, ref.position_mm):
+            if mask is None or not _fills(mask, box, segment.form) or not _lies_at(mask, ref.position_mm):
                 yield f"segmentation, {tracklet.tracklet_id}: frame {finding.frame_index + 1} differs"
+
+
+def _fills(mask: DecodedMask, box: Box, form: MaskForm) -> bool:
+    """Tell whether a mask is the filled box, or where it was refined does not leave it."""
+    if form is MaskForm.REFINED:
+        return mask.box.x0 >= box.x0 and mask.box.y0 >= box.y0 and mask.box.x1 <= box.x1 and mask.box.y1 <= box.y1
+    return mask.box == box and mask.pixels == box.area
 
 
 def _lies_at(mask: DecodedMask, position_mm: tuple[float, float, float]) -> bool:

@@ -15,6 +15,50 @@ from sgmri.volume import Anatomy, FrameRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredAccuracy:
+    """How well a model answered one kind of question when it was examined.
+
+    Parameters
+    ----------
+    kind
+        Which questions.
+    measure
+        What was measured, in words, such as "number of lesions exactly right".
+    value
+        0 to 1, higher is better.
+    low, high
+        95 % interval of ``value``.
+    volumes
+        How many volumes it was measured on.
+    source
+        Which volumes, and where the figure stands.
+
+    Raises
+    ------
+    ValueError
+        If the figures are none.
+    """
+
+    kind: QuestionKind
+    measure: str
+    value: float
+    low: float
+    high: float
+    volumes: int
+    source: str
+
+    def __post_init__(self) -> None:
+        if not all(0 <= figure <= 1 for figure in (self.low, self.value, self.high)):
+            raise ValueError(f"expected figures of 0 to 1, found {self.low}, {self.value}, {self.high}")
+        if self.volumes < 1:
+            raise ValueError(f"expected at least one volume, found {self.volumes}")
+
+    def __str__(self) -> str:
+        interval = f"95 % interval {self.low:.1%} to {self.high:.1%}"
+        return f"{self.measure}: {self.value:.1%} ({interval}; {self.volumes} {self.source})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineIdentity:
     """Who read: enough to tell two models apart.
 
@@ -26,11 +70,19 @@ class EngineIdentity:
         Version of the engine's code or bundle.
     digest
         sha256 (64 hexadecimal digits) over weights and parameters; changes whenever an answer could change.
+    accuracy
+        What its examination measured; empty where it was never examined.
     """
 
     name: str
     version: str
     digest: str
+    accuracy: tuple[MeasuredAccuracy, ...] = ()
+
+    def accuracy_of(self, kind: QuestionKind) -> str:
+        """Say how well it answers one kind of question, as far as that was measured."""
+        measured = [str(entry) for entry in self.accuracy if entry.kind is kind]
+        return "; ".join(measured) or f"not measured for questions of {kind}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +206,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "series_instance_uid": reading.series_instance_uid,
         "anatomy": reading.anatomy.value,
         "question_set_id": reading.question_set_id,
-        "engine": {
-            "name": reading.engine.name,
-            "version": reading.engine.version,
-            "digest": reading.engine.digest,
-        },
+        "engine": asdict(reading.engine),
         "started_at": reading.started_at.isoformat(),
         "rows": reading.rows,
         "columns": reading.columns,
@@ -222,7 +270,7 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         series_instance_uid=data["series_instance_uid"],
         anatomy=Anatomy(data["anatomy"]),
         question_set_id=data["question_set_id"],
-        engine=EngineIdentity(**data["engine"]),
+        engine=_engine(data["engine"]),
         started_at=datetime.fromisoformat(data["started_at"]),
         frames=tuple(FrameRef(**{**item, "position_mm": tuple(item["position_mm"])}) for item in data["frames"]),
         rows=data["rows"],
@@ -234,6 +282,14 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         anatomy_certainty=data.get("anatomy_certainty"),
         predecessor=ReportRef(**data["predecessor"]) if data.get("predecessor") else None,
     )
+
+
+def _engine(data: Mapping[str, Any]) -> EngineIdentity:
+    # sealed golden cases were written before the accuracy was noted
+    accuracy = [
+        MeasuredAccuracy(**{**entry, "kind": QuestionKind(entry["kind"])}) for entry in data.get("accuracy", ())
+    ]
+    return EngineIdentity(**{**data, "accuracy": tuple(accuracy)})
 
 
 def _answer(data: Mapping[str, Any], tracklets: Mapping[str, Tracklet]) -> Answer:

@@ -12,7 +12,8 @@ common viewer (ADR 0006). A question without an answer says "Not assessed" and w
         HAS OBS CONTEXT   TEXT  Tracking Identifier = question id
         HAS CONCEPT MOD   TEXT  Equivalent Meaning of Concept Name = the question
         HAS CONCEPT MOD   CODE  Finding Site
-        HAS PROPERTIES    ...   value, sentence, certainty
+        HAS PROPERTIES    ...   value, sentence, certainty; CODE Not Evaluated = why
+        HAS PROPERTIES    TEXT  CAD Operating Point Description = measured accuracy of the question's kind
         INFERRED FROM     TEXT  Comment = reasoning; Lesion Identifier = tracklet
       TEXT  Lesion Identifier              one a tracklet, with its label, Tracking UID and segment
 
@@ -34,7 +35,7 @@ from dicom_io.objects import tree
 from dicom_io.objects.envelope import clean_text
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
-from sgmri.readings import Reading
+from sgmri.readings import EngineIdentity, Reading
 from sgmri.vocabulary import FINDINGS, CodedConcept, body_part
 from sgmri.volume import Anatomy
 
@@ -47,7 +48,7 @@ LOSSY_SOURCE: Final = (
 REVISED: Final = "Revises an earlier report of this series, which was made before all of its instances had come."
 """Note on a report with a predecessor."""
 _NOT_STATED: Final = "Not stated."
-_UNANSWERED: Final = MappingProxyType({f"{_NOT_ASSESSED}{reason.value}": reason for reason in Unanswered})
+_UNANSWERED: Final = MappingProxyType({concept: reason for reason, concept in codes.NOT_ASSESSED.items()})
 _PRESENCE_OF: Final = MappingProxyType({concept: presence for presence, concept in codes.PRESENCE.items()})
 _COUNTS: Final = (codes.NUMBER_OF_LESIONS, codes.NUMBER_OF_OCCURRENCES)
 _SPOKEN: Final = frozenset({QuestionKind.LOCALISATION, QuestionKind.CAPTIONING})
@@ -77,6 +78,8 @@ class DecodedAnswer:
         Whether the certainty is called calibrated.
     unanswered
         Why there is no answer.
+    accuracy
+        What was measured of the model for this kind of question.
     """
 
     question_id: str
@@ -90,26 +93,36 @@ class DecodedAnswer:
     certainty_percent: float | None = None
     calibrated: bool = False
     unanswered: Unanswered | None = None
+    accuracy: str = ""
 
 
-def as_written(answer: Answer, question: Question) -> DecodedAnswer:
-    """Return how an answer reads once it was written: sentences cleaned, certainty in per cent."""
-    if answer.unanswered is not None:
-        return DecodedAnswer(
-            question_id=answer.question_id, question=clean_text(question.text), unanswered=answer.unanswered
-        )
+def as_written(answer: Answer, question: Question, engine: EngineIdentity) -> DecodedAnswer:
+    """Return how an engine's answer reads once it was written: sentences cleaned, certainty in per cent."""
     return DecodedAnswer(
         question_id=answer.question_id,
         question=clean_text(question.text),
         presence=answer.presence,
         count=answer.count,
         chosen=tuple(clean_text(option) for option in answer.chosen),
-        text=_spoken(answer) if answer.kind in _SPOKEN else clean_text(answer.text),
+        text=_spoken(answer) if _is_spoken(answer) else clean_text(answer.text),
         reasoning=clean_text(answer.reasoning),
         evidence=tuple(tracklet.tracklet_id for tracklet in answer.evidence),
         certainty_percent=None if answer.certainty is None else _percent(answer.certainty),
         calibrated=answer.calibrated and answer.certainty is not None,
+        unanswered=answer.unanswered,
+        accuracy=clean_text(engine.accuracy_of(answer.kind)),
     )
+
+
+def certainty_text(answer: DecodedAnswer) -> str:
+    """Say how certain an answer is; empty where no certainty is stated."""
+    if answer.certainty_percent is None:
+        return ""
+    return f"{answer.certainty_percent:g} %. {_CALIBRATED[answer.calibrated]}."
+
+
+def _is_spoken(answer: Answer) -> bool:
+    return answer.kind in _SPOKEN and answer.unanswered is None
 
 
 def _spoken(answer: Answer) -> str:
@@ -138,27 +151,38 @@ def encode_answers(
     no_segmentation_reason
         Why not; empty where there was nothing to segment.
     """
-    engine = reading.engine
-    items: list[ContentItem] = [
-        tree.text(codes.COMMENT, RESEARCH_USE_STATEMENT, tree.CONTAINS),
-        tree.text(
-            codes.COMMENT,
-            f"Read by {engine.name} {engine.version} (sha256 {engine.digest}), question set {reading.question_set_id}",
-            tree.CONTAINS,
-        ),
-    ]
-    if reading.predecessor is not None:
-        items.append(tree.text(codes.COMMENT, REVISED, tree.CONTAINS))
-    if reading.is_lossy:
-        items.append(tree.text(codes.COMMENT, LOSSY_SOURCE, tree.CONTAINS))
-    if reading.anatomy_certainty is not None:
-        items.append(tree.text(codes.COMMENT, by_image(reading.anatomy, reading.anatomy_certainty), tree.CONTAINS))
-    if segmentation is None and clean_text(no_segmentation_reason):
-        items.append(tree.text(codes.COMMENT, f"{_NO_SEGMENTATION}{no_segmentation_reason}", tree.CONTAINS))
+    reason = no_segmentation_reason if segmentation is None else ""
+    items: list[ContentItem] = [tree.text(codes.COMMENT, note, tree.CONTAINS) for note in notes(reading, reason)]
     items.append(tree.code(codes.PROCESSING_SUMMARY, _processing_summary(reading), tree.CONTAINS))
-    items += [_answer_item(answer, questions[answer.question_id], reading.anatomy) for answer in reading.answers]
+    items += [_answer_item(answer, questions[answer.question_id], reading) for answer in reading.answers]
     items += _tracklet_items(reading, segmentation)
     return tree.container(codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def notes(reading: Reading, no_segmentation_reason: str) -> list[str]:
+    """Return what is said of a report as a whole; the first two are research use and engine.
+
+    Parameters
+    ----------
+    reading
+        The reading.
+    no_segmentation_reason
+        Why there is no segmentation; empty where there is one, or nothing to segment.
+    """
+    engine = reading.engine
+    said = [
+        RESEARCH_USE_STATEMENT,
+        f"Read by {engine.name} {engine.version} (sha256 {engine.digest}), question set {reading.question_set_id}",
+    ]
+    if reading.predecessor is not None:
+        said.append(REVISED)
+    if reading.is_lossy:
+        said.append(LOSSY_SOURCE)
+    if reading.anatomy_certainty is not None:
+        said.append(by_image(reading.anatomy, reading.anatomy_certainty))
+    if clean_text(no_segmentation_reason):
+        said.append(f"{_NO_SEGMENTATION}{no_segmentation_reason}")
+    return said
 
 
 def by_image(anatomy: Anatomy, certainty: float) -> str:
@@ -184,17 +208,15 @@ def _processing_summary(reading: Reading) -> CodedConcept:
     return codes.ALL_WITH_FINDINGS if found else codes.ALL_WITHOUT_FINDINGS
 
 
-def _answer_item(answer: Answer, question: Question, anatomy: Anatomy) -> ContentItem:
+def _answer_item(answer: Answer, question: Question, reading: Reading) -> ContentItem:
     about: list[ContentItem] = [
         tree.text(codes.TRACKING_IDENTIFIER, answer.question_id, tree.CONTEXT),
         tree.text(codes.EQUIVALENT_MEANING, question.text, tree.MODIFIER),
-        tree.code(codes.FINDING_SITE, _site(question, anatomy), tree.MODIFIER),
+        tree.code(codes.FINDING_SITE, _site(question, reading.anatomy), tree.MODIFIER),
     ]
     name = _name(question)
-    if answer.unanswered is not None:
-        item: ContentItem = tree.text(name, f"{_NOT_ASSESSED}{answer.unanswered.value}", tree.CONTAINS)
-        return tree.with_children(item, about)
-    return tree.with_children(_headline(answer, name), [*about, *_properties(answer, name)])
+    accuracy = tree.text(codes.OPERATING_POINT, reading.engine.accuracy_of(answer.kind), tree.PROPERTY)
+    return tree.with_children(_headline(answer, name), [*about, *_properties(answer, name), accuracy])
 
 
 def _name(question: Question) -> CodedConcept:
@@ -231,6 +253,8 @@ def _site(question: Question, anatomy: Anatomy) -> CodedConcept:
 
 
 def _headline(answer: Answer, name: CodedConcept) -> ContentItem:
+    if answer.unanswered is not None:
+        return tree.text(name, f"{_NOT_ASSESSED}{answer.unanswered.value}", tree.CONTAINS)
     match answer.kind:
         case QuestionKind.DETECTION:
             assert answer.presence is not None
@@ -253,11 +277,13 @@ def _chosen_code(chosen: Sequence[str]) -> CodedConcept | None:
 
 
 def _properties(answer: Answer, name: CodedConcept) -> Iterator[ContentItem]:
+    if answer.unanswered is not None:
+        yield tree.code(codes.NOT_EVALUATED, codes.NOT_ASSESSED[answer.unanswered], tree.PROPERTY)
     if answer.count is not None:
         yield tree.number(name, answer.count, codes.NO_UNITS, tree.PROPERTY)
     for option in answer.chosen:
         yield tree.text(codes.SHORT_LABEL, option, tree.PROPERTY)
-    if answer.kind not in _SPOKEN and clean_text(answer.text):
+    if not _is_spoken(answer) and clean_text(answer.text):
         yield tree.text(codes.FINDING, answer.text, tree.PROPERTY)
     if answer.certainty is not None:
         certainty = tree.number(codes.CERTAINTY_OF_FINDING, _percent(answer.certainty), codes.PERCENT, tree.PROPERTY)
@@ -283,7 +309,8 @@ def _tracklet_items(reading: Reading, segmentation: Dataset | None) -> Iterator[
                     name=codes.written(codes.REFERENCED_SEGMENT),
                     referenced_sop_class_uid=segmentation.SOPClassUID,
                     referenced_sop_instance_uid=segmentation.SOPInstanceUID,
-                    referenced_segment_numbers=number,
+                    # dciodvfy takes a segment number for an error beside a label map; its Tracking UID names it
+                    referenced_segment_numbers=number if segmentation.SegmentationType == "BINARY" else None,
                     relationship_type=tree.PROPERTY,
                 )
             )
@@ -308,24 +335,23 @@ def decode_notes(evaluations: Dataset) -> tuple[str, ...]:
 
 
 def _decoded(item: Dataset, identifier: Dataset) -> DecodedAnswer:
-    question = tree.text_of(tree.first(item, codes.EQUIVALENT_MEANING))
-    value = tree.text_of(item) if item.ValueType == "TEXT" else ""
-    if value in _UNANSWERED:
-        return DecodedAnswer(question_id=tree.text_of(identifier), question=question, unanswered=_UNANSWERED[value])
+    reason = tree.code_of(tree.first(item, codes.NOT_EVALUATED))
     count = next((number for name in _COUNTS if (number := tree.number_of(tree.first(item, name))) is not None), None)
     certainty = tree.first(item, codes.CERTAINTY_OF_FINDING)
-    spoken = tree.name_of(item) in (codes.FINDING_SITE, codes.SUMMARY)
+    is_spoken = reason is None and tree.name_of(item) in (codes.FINDING_SITE, codes.SUMMARY)
     note = tree.text_of(tree.first(certainty, codes.COMMENT)) if certainty is not None else ""
     presence = tree.code_of(item) if item.ValueType == "CODE" else None
     return DecodedAnswer(
         question_id=tree.text_of(identifier),
-        question=question,
-        presence=_PRESENCE_OF.get(presence) if presence is not None else None,
+        question=tree.text_of(tree.first(item, codes.EQUIVALENT_MEANING)),
+        presence=None if presence is None else _PRESENCE_OF.get(presence),
         count=None if count is None else int(count),
         chosen=tuple(tree.text_of(child) for child in tree.children(item, codes.SHORT_LABEL)),
-        text=value if spoken else tree.text_of(tree.first(item, codes.FINDING)),
+        text=tree.text_of(item if is_spoken else tree.first(item, codes.FINDING)),
         reasoning=tree.text_of(tree.first(item, codes.COMMENT, tree.INFERRED)),
         evidence=tuple(tree.text_of(child) for child in tree.children(item, codes.LESION_IDENTIFIER)),
         certainty_percent=tree.number_of(certainty),
         calibrated=note == _CALIBRATED[True],
+        unanswered=None if reason is None else _UNANSWERED[reason],
+        accuracy=tree.text_of(tree.first(item, codes.OPERATING_POINT)),
     )

@@ -1,35 +1,34 @@
-"""The segmentation: one segment a tracklet, each of its boxes painted as a filled rectangle.
+"""The segmentation: one segment a tracklet, each of its boxes filled, or refined to what stands out inside it.
 
-BINARY in Explicit VR Little Endian, which every reader tried can show; only frames on which the finding lies are
-written. highdicom is shown one single-frame stand-in a frame, and the references are put right afterwards: so classic
-and Enhanced sources take one way, and frames of several volumes in one instance cannot be mixed up.
+BINARY in Explicit VR Little Endian, which every reader tried can show, or a label map; only frames on which a finding
+lies are written. highdicom is shown one single-frame stand-in a frame, of one row with a pixel a segment; references,
+size and pixels are put right afterwards. So classic and Enhanced sources take one way, frames of several volumes in one
+instance cannot be mixed up, and neither time nor memory grow with the matrix or with boxes that overlap.
 
 References
 ----------
 PS3.3 A.51 (Segmentation IOD), C.8.20.2 (Segmentation Image), C.7.6.16.2.6 (Derivation Image)
 """
 
-import colorsys
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence
-from highdicom.color import CIELabColor
-from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import Segmentation, SegmentationTypeValues
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_io import codes, identity
 from dicom_io.objects import envelope
+from dicom_io.objects.masks import Mask, MaskForm, Masks, label_maps, masks_of, overlaps, packed_bits
+from dicom_io.objects.segments import descriptions
 from dicom_io.objects.sources import FrameGeometry, by_instance, frame_geometry, leniently, ordered_sources
 from sgmri.errors import MalformedInstance, UnsupportedSeries
-from sgmri.findings import Tracklet
 from sgmri.geometry import Box
 from sgmri.lifecycle import Reason
 from sgmri.readings import Reading
@@ -37,19 +36,24 @@ from sgmri.vocabulary import CodedConcept
 from sgmri.volume import FrameRef, Orientation
 
 CONTENT_LABEL: Final = "AI_FINDINGS"
-CONTENT_DESCRIPTION: Final = "Boxes around findings, filled; no outlines. Research use"
+CONTENT_DESCRIPTION: Final = MappingProxyType(
+    {
+        MaskForm.BOX: "Boxes around findings, filled; no outlines. Research use",
+        MaskForm.REFINED: "Refined inside boxes where plausible, else boxes. Research use",
+    }
+)
+LABEL_MAP_SEGMENTATION_STORAGE: Final = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""pydicom 3.0 has no name for it."""
 CONTENT_CREATOR: Final = "sgmri^Engine"
-_LABEL_LENGTH: Final = 64
-"""Most characters of Segment Label (0062,0005), VR LO."""
 
 
-def segment_label(tracklet: Tracklet) -> str:
-    """Return the label of a tracklet's segment, such as "Mass lesion-1 (box)", at most 64 characters."""
-    tail = f" {tracklet.tracklet_id} (box)"
-    return f"{codes.finding_concept(tracklet.label).label[: _LABEL_LENGTH - len(tail)].rstrip()}{tail}"
-
-
-def encode_segmentation(reading: Reading, sources: Sequence[Dataset]) -> Segmentation | None:
+def encode_segmentation(
+    reading: Reading,
+    sources: Sequence[Dataset],
+    *,
+    pixels: NDArray[np.float32] | None = None,
+    as_label_map: bool = False,
+) -> Dataset | None:
     """Write a reading's boxes as a segmentation.
 
     Parameters
@@ -58,6 +62,11 @@ def encode_segmentation(reading: Reading, sources: Sequence[Dataset]) -> Segment
         The reading.
     sources
         Headers of all instances of the reading's frames.
+    pixels
+        The volume that was read, float32 (frames, rows, columns): what stands out inside a box takes its place where
+        that is plausible. None: boxes.
+    as_label_map
+        Write a Label Map Segmentation, which fewer readers take, instead of a binary one.
 
     Returns
     -------
@@ -66,43 +75,71 @@ def encode_segmentation(reading: Reading, sources: Sequence[Dataset]) -> Segment
     Raises
     ------
     UnsupportedSeries
-        If the source's geometry forbids a segmentation; the report can still be written.
+        If the source's geometry forbids a segmentation, or findings share pixels of a label map; the report can
+        still be written.
     IncompleteSeries, MalformedInstance
         If the sources are not those of the reading.
+    EngineError
+        If the pixels are not of the reading's size.
     """
     if not reading.tracklets:
         return None
     sources = ordered_sources(reading, sources)
     indices = sorted({finding.frame_index for finding in reading.findings})
     shown = _stand_ins(reading, sources, indices)
+    masks = masks_of(reading, pixels)
+    if as_label_map and overlaps(masks):
+        raise UnsupportedSeries(
+            "a label map needs findings that share no pixel, these do; the boxes stand in the structured report only, "
+            "and a binary segmentation could hold them",
+            Reason.NOT_APPLICABLE,
+        )
+    form = MaskForm.REFINED if any(mask.form is MaskForm.REFINED for mask in masks.values()) else MaskForm.BOX
+    series_instance_uid, sop_instance_uid = _uids(reading, form, is_label_map=as_label_map)
     with leniently():
         ds = Segmentation(
             source_images=shown,
-            pixel_array=_masks(reading, indices),
-            segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=_descriptions(reading),
-            series_instance_uid=identity.result_uids(reading).seg_series,
+            pixel_array=_shown_masks(masks, indices, len(reading.tracklets)),
+            segmentation_type=SegmentationTypeValues.LABELMAP if as_label_map else SegmentationTypeValues.BINARY,
+            segment_descriptions=descriptions(reading, masks),
+            series_instance_uid=series_instance_uid,
             series_number=envelope.SEG_SERIES_NUMBER,
-            sop_instance_uid=identity.result_uids(reading).seg_instance,
+            sop_instance_uid=sop_instance_uid,
             instance_number=1,
             manufacturer=identity.MANUFACTURER,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             content_label=CONTENT_LABEL,
-            content_description=CONTENT_DESCRIPTION,
+            content_description=CONTENT_DESCRIPTION[form],
             content_creator_name=CONTENT_CREATOR,
             contributing_equipment=[envelope.contributing_equipment(reading)],
             manufacturer_model_name=identity.MODEL_NAME,
             software_versions=identity.SOFTWARE_VERSION,
             device_serial_number=reading.engine.digest,
         )
+    _paint(ds, reading, indices, masks)
     _refer_to_sources(ds, reading, indices)
     _settle_dimensions(ds, reading, indices)
     if sources[0].get("BodyPartExamined"):
         ds.BodyPartExamined = sources[0].BodyPartExamined
-    texts = [envelope.engine_text(reading), *map(segment_label, reading.tracklets)]
+    texts = [envelope.engine_text(reading), *(str(item.SegmentLabel) for item in ds.SegmentSequence)]
     envelope.seal(ds, reading, sources[0], texts=texts)
-    with leniently():
-        return Segmentation.from_dataset(ds, copy=False)
+    # highdicom's own index is still that of the stand-ins: only what is in the file goes on
+    plain = Dataset(ds)
+    plain.file_meta = ds.file_meta
+    return plain
+
+
+def _uids(reading: Reading, form: MaskForm, *, is_label_map: bool) -> tuple[str, str]:
+    forms = (["label map"] if is_label_map else []) + ([form.value] if form is MaskForm.REFINED else [])
+    return identity.result_uids(reading).segmentation(*forms)
+
+
+def has_uids_of(ds: Dataset, reading: Reading) -> bool:
+    """Tell whether a segmentation bears the UIDs of a reading, in the form that it has."""
+    is_refined = ds.get("ContentDescription") == CONTENT_DESCRIPTION[MaskForm.REFINED]
+    form = MaskForm.REFINED if is_refined else MaskForm.BOX
+    expected = _uids(reading, form, is_label_map=ds.get("SegmentationType") == "LABELMAP")
+    return (ds.get("SeriesInstanceUID"), ds.get("SOPInstanceUID")) == expected
 
 
 def _stand_ins(reading: Reading, sources: Sequence[Dataset], indices: Sequence[int]) -> list[Dataset]:
@@ -127,7 +164,7 @@ def _stand_ins(reading: Reading, sources: Sequence[Dataset], indices: Sequence[i
         for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if sources[0].get(keyword):
                 setattr(image, keyword, sources[0].get(keyword))
-        image.Rows, image.Columns = reading.rows, reading.columns
+        image.Rows, image.Columns = 1, len(reading.tracklets)
         _place(image, reading.frames[index], geometry[0], spacing_mm)
         images.append(image)
     return images
@@ -161,67 +198,35 @@ def _place(image: Dataset, ref: FrameRef, geometry: FrameGeometry, spacing_mm: f
         image.SpacingBetweenSlices = format_number_as_ds(spacing_mm)
 
 
-def _masks(reading: Reading, indices: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the filled boxes: uint8 (frames with a box, rows, columns), or with a segment axis where boxes overlap."""
+def _shown_masks(masks: Masks, indices: Sequence[int], segments: int) -> NDArray[np.uint16]:
+    """Return which segments are on which frame: uint16 (frames with a box, 1, segments), 0 where one is not."""
     row_of = {index: row for row, index in enumerate(indices)}
-    shape = (len(indices), reading.rows, reading.columns)
-    label_map = np.zeros(shape, dtype=np.uint8 if len(reading.tracklets) < 256 else np.uint16)
-    for number, tracklet in enumerate(reading.tracklets, start=1):
-        for finding in tracklet.findings:
-            patch = label_map[(row_of[finding.frame_index], *painted(finding.box))]
-            if patch.any():
-                return _overlapping_masks(reading, row_of, shape)
-            patch[...] = number
-    return label_map
+    shown = np.zeros((len(indices), 1, segments), dtype=np.uint16)
+    for number, index in masks:
+        shown[row_of[index], 0, number - 1] = number
+    return shown
 
 
-def _overlapping_masks(reading: Reading, row_of: dict[int, int], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    masks = np.zeros((*shape, len(reading.tracklets)), dtype=np.uint8)
-    for place, tracklet in enumerate(reading.tracklets):
-        for finding in tracklet.findings:
-            masks[(row_of[finding.frame_index], *painted(finding.box), place)] = 1
-    return masks
+def _paint(ds: Segmentation, reading: Reading, indices: Sequence[int], masks: Masks) -> None:
+    """Put the true size and pixels in the place of those that highdicom was shown."""
+    rows, columns = ds.Rows, ds.Columns = reading.rows, reading.columns
+    places = [indices[_stand_in_number(group) - 1] for group in ds.PerFrameFunctionalGroupsSequence]
+    if ds.SegmentationType == "LABELMAP":
+        on_frame: dict[int, dict[int, Mask]] = {index: {} for index in indices}
+        for (number, index), mask in masks.items():
+            on_frame[index][number] = mask
+        octets = int(ds.BitsAllocated) // 8
+        ds.PixelData = label_maps([on_frame[index] for index in places], rows, columns, octets=octets)
+        return
+    numbers = [_segment_number(ds, group) for group in ds.PerFrameFunctionalGroupsSequence]
+    frames = [masks[key] for key in zip(numbers, places, strict=True)]
+    ds.PixelData = packed_bits(frames, rows, columns)
+    ds.SegmentsOverlap = "YES" if overlaps(masks) else "NO"
 
 
-def painted(box: Box) -> tuple[slice, slice]:
-    """Return the rows and columns of the whole pixels that a box touches."""
-    x0, y0, x1, y1 = (int(edge) for edge in box.grown_to_pixels().as_tuple())
-    return slice(y0, y1), slice(x0, x1)
-
-
-def _descriptions(reading: Reading) -> list[SegmentDescription]:
-    engine = reading.engine
-    algorithm = AlgorithmIdentificationSequence(
-        name=engine.name,
-        family=codes.written(codes.algorithm_family(engine.name)),
-        version=engine.version,
-        parameters={"sha256": engine.digest},
-    )
-    uids = identity.result_uids(reading)
-    descriptions = []
-    for number, tracklet in enumerate(reading.tracklets, start=1):
-        concept = codes.finding_concept(tracklet.label)
-        descriptions.append(
-            SegmentDescription(
-                segment_number=number,
-                segment_label=segment_label(tracklet),
-                segmented_property_category=codes.written(codes.category(concept.written)),
-                segmented_property_type=codes.written(concept.written),
-                algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-                algorithm_identification=algorithm,
-                tracking_uid=uids.segment_uid(tracklet),
-                tracking_id=tracklet.tracklet_id,
-                anatomic_regions=[codes.written(concept.site)],
-                display_color=_colour(number),
-            )
-        )
-    return descriptions
-
-
-def _colour(number: int) -> CIELabColor:
-    """Return a strong colour for a segment; steps of the golden ratio keep neighbours far apart."""
-    red, green, blue = colorsys.hsv_to_rgb((number * 0.618033988749895) % 1.0, 0.85, 1.0)
-    return CIELabColor.from_rgb(round(red * 255), round(green * 255), round(blue * 255))
+def _stand_in_number(group: Dataset) -> int:
+    uid = str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
+    return int(uid.rpartition(".")[2])
 
 
 def _refer_to_sources(ds: Dataset, reading: Reading, indices: Sequence[int]) -> None:
@@ -235,16 +240,27 @@ def _refer_to_sources(ds: Dataset, reading: Reading, indices: Sequence[int]) -> 
         instances[ref.sop_instance_uid] = instance
     ds.SourceImageSequence = list(instances.values())
     ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence = list(instances.values())
+    items = {}
     for group in ds.PerFrameFunctionalGroupsSequence:
         derivation = group.DerivationImageSequence[0]
-        # Segments on one frame share this item in memory: each gets its own
-        item = deepcopy(derivation.SourceImageSequence[0])
-        ref = true[str(item.ReferencedSOPInstanceUID)]
-        item.ReferencedSOPClassUID = ref.sop_class_uid
-        item.ReferencedSOPInstanceUID = ref.sop_instance_uid
-        if ref.frame_number is not None:
-            item.ReferencedFrameNumber = ref.frame_number
-        derivation.SourceImageSequence = [item]
+        shown = derivation.SourceImageSequence[0]
+        uid = str(shown.ReferencedSOPInstanceUID)
+        if uid not in items:
+            items[uid] = _source_item(true[uid], shown)
+        derivation.SourceImageSequence = [items[uid]]
+
+
+def _source_item(ref: FrameRef, shown: Dataset) -> Dataset:
+    """Return the reference to a source frame, with all else that highdicom says of its stand-in."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = ref.sop_class_uid
+    item.ReferencedSOPInstanceUID = ref.sop_instance_uid
+    if ref.frame_number is not None:
+        item.ReferencedFrameNumber = ref.frame_number
+    for element in shown:
+        if element.tag not in item:
+            item.add(element)
+    return item
 
 
 def _settle_dimensions(ds: Dataset, reading: Reading, indices: Sequence[int]) -> None:
@@ -288,6 +304,8 @@ class DecodedSegment:
     ----------
     tracklet_id, tracking_uid, label
         Tracking ID, Tracking UID and Segment Label.
+    form
+        Whether its masks are boxes, or refined inside them on some frame.
     finding, site
         Segmented property type and anatomic region.
     masks
@@ -297,6 +315,7 @@ class DecodedSegment:
     tracklet_id: str
     tracking_uid: str
     label: str
+    form: MaskForm
     finding: CodedConcept
     site: CodedConcept
     masks: tuple[DecodedMask, ...]
@@ -310,20 +329,34 @@ def decode_segmentation(ds: Dataset) -> tuple[DecodedSegment, ...]:
     MalformedInstance
         If the object is no Segmentation, or lacks what :func:`encode_segmentation` writes.
     """
-    if ds.get("SOPClassUID") != SegmentationStorage:
+    if ds.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE):
         raise MalformedInstance("expected a Segmentation, found another SOP class; hand over the SEG object")
     masks: dict[int, list[DecodedMask]] = {}
     try:
         with leniently():
-            frames = np.asarray(ds.pixel_array, dtype=bool).reshape(-1, ds.Rows, ds.Columns)
-            for pixels, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
-                masks.setdefault(_segment_number(ds, group), []).append(_decoded_mask(pixels, group))
-            return tuple(_decoded_segment(item, masks.get(int(item.SegmentNumber), [])) for item in ds.SegmentSequence)
+            frames = np.asarray(ds.pixel_array).reshape(-1, ds.Rows, ds.Columns)
+            for values, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+                for number, pixels in _segments_on(ds, values, group):
+                    masks.setdefault(number, []).append(_decoded_mask(pixels, group))
+            # Number 0 is the background of a label map
+            return tuple(
+                _decoded_segment(item, masks.get(int(item.SegmentNumber), []))
+                for item in ds.SegmentSequence
+                if item.SegmentNumber != 0
+            )
     except (AttributeError, IndexError, ValueError) as error:
         raise MalformedInstance(
             f"expected a Segmentation as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was "
             "changed on its way or written by another product"
         ) from None
+
+
+def _segments_on(ds: Dataset, values: NDArray[Any], group: Dataset) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Yield the segments of one frame with their pixels."""
+    if ds.SegmentationType == "LABELMAP":
+        yield from ((int(number), values == number) for number in np.unique(values) if number)
+    else:
+        yield _segment_number(ds, group), values.astype(bool)
 
 
 def _segment_number(ds: Dataset, group: Dataset) -> int:
@@ -351,6 +384,7 @@ def _decoded_segment(item: Dataset, masks: Sequence[DecodedMask]) -> DecodedSegm
         tracklet_id=str(item.TrackingID),
         tracking_uid=str(item.TrackingUID),
         label=str(item.SegmentLabel),
+        form=MaskForm(str(item.SegmentLabel).rpartition(" (")[2].removesuffix(")")),
         finding=codes.read(item.SegmentedPropertyTypeCodeSequence[0]),
         site=codes.read(item.AnatomicRegionSequence[0]),
         masks=tuple(masks),

@@ -20,27 +20,23 @@ from highdicom.sr import (
     Comprehensive3DSR,
     ContainerContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     FindingSite,
     GraphicTypeValues,
     ImageRegion,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     SourceImageForRegion,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dictionary
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_io import codes, identity
 from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.answers import DecodedAnswer
+from dicom_io.objects.document import Document, observer
 from dicom_io.objects.sources import leniently, ordered_sources
 from sgmri import catalogue, vocabulary
 from sgmri.errors import EngineError, MalformedInstance
@@ -50,9 +46,6 @@ from sgmri.questions import QuestionSet
 from sgmri.readings import Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
 
-_IMAGING_MEASUREMENTS: Final = CodedConcept(value="126010", scheme="DCM", meaning="Imaging Measurements")
-_MEASUREMENT_GROUP: Final = CodedConcept(value="125007", scheme="DCM", meaning="Measurement Group")
-_IMAGE_REGION: Final = CodedConcept(value="111030", scheme="DCM", meaning="Image Region")
 _SIDE_OF: Final = MappingProxyType({concept: side for side, concept in codes.SIDE.items()})
 
 
@@ -147,7 +140,7 @@ def encode_report(
     segmentation: Dataset | None,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
-) -> Comprehensive3DSR:
+) -> Dataset:
     """Write a reading as a structured report.
 
     Parameters
@@ -178,45 +171,21 @@ def encode_report(
         no_segmentation_reason=no_segmentation_reason,
     )
     uids = identity.result_uids(reading)
+    document = Document(
+        sop_class=Comprehensive3DSR,
+        series_instance_uid=uids.sr_series,
+        sop_instance_uid=uids.sr_instance,
+        series_number=envelope.SR_SERIES_NUMBER,
+    )
     with leniently():
-        root = _root(reading, evaluations)
-        ds = Comprehensive3DSR(
-            evidence=_evidence(reading, sources, segmentation),
-            content=root,
-            series_instance_uid=uids.sr_series,
-            series_number=envelope.SR_SERIES_NUMBER,
-            sop_instance_uid=uids.sr_instance,
-            instance_number=1,
-            manufacturer=identity.MANUFACTURER,
-            is_complete=all(answer.unanswered is None for answer in reading.answers),
-            is_final=False,
-            is_verified=False,
-            previous_versions=envelope.predecessors(reading) or None,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            contributing_equipment=[envelope.contributing_equipment(reading)],
-        )
-        envelope.seal(ds, reading, sources[0], texts=tree.texts(root))
-    return ds
-
-
-def _evidence(reading: Reading, sources: Sequence[Dataset], segmentation: Dataset | None) -> list[Dataset]:
-    """Return what was read and made of it, images first: a viewer looks for the image series in the first place."""
-    class_of = {ref.sop_instance_uid: ref.sop_class_uid for ref in reading.frames}
-    evidence = []
-    for source in sources:
-        shown = envelope.stand_in(source)
-        shown.SOPClassUID = class_of[str(source.SOPInstanceUID)]
-        evidence.append(shown)
-    made = [] if segmentation is None else [segmentation]
-    # The earlier report answers to the same request: evidence of the current procedure (PS3.3 C.17.2.3)
-    return [*evidence, *made, *envelope.predecessors(reading)]
+        return document.around(_root(reading, evaluations), reading, sources, segmentation)
 
 
 def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     """Return the root container of TID 1500."""
     groups = list(_groups(reading))
     report = MeasurementReport(
-        observation_context=_observer(reading),
+        observation_context=observer(reading),
         procedure_reported=codes.written(codes.PROCEDURE[reading.anatomy]),
         imaging_measurements=groups or [_placeholder()],
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(codes.written(codes.ENGLISH)),
@@ -224,25 +193,9 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     root: Dataset = report[0]
     # highdicom cannot write a report without measurements; an empty container would break PS3.16 TID 1500, so that
     # it goes with its placeholder
-    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != _IMAGING_MEASUREMENTS]
+    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != codes.IMAGING_MEASUREMENTS]
     root.ContentSequence = ContentSequence([*kept, evaluations])
     return root
-
-
-def _observer(reading: Reading) -> ObservationContext:
-    engine = reading.engine
-    device = DeviceObserverIdentifyingAttributes(
-        uid=identity.device_uid(engine),
-        name=f"{identity.MODEL_NAME} {engine.name} {engine.version}",
-        manufacturer_name=identity.MANUFACTURER,
-        model_name=identity.MODEL_NAME,
-        serial_number=engine.digest,
-    )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=dictionary.DCM.Device, observer_identifying_attributes=device
-        )
-    )
 
 
 def _placeholder() -> MeasurementsAndQualitativeEvaluations:
@@ -284,7 +237,8 @@ def _group(
         finding_category=codes.written(codes.category(concept.written)),
         finding_type=found,
         finding_sites=[_finding_site(tracklet)],
-        algorithm_id=AlgorithmIdentification(engine.name, engine.version, parameters=[f"sha256 {engine.digest}"]),
+        # The weights' digest stands once in the report, not in each of hundreds of boxes
+        algorithm_id=AlgorithmIdentification(engine.name, engine.version),
         qualitative_evaluations=evaluations,
         geometric_purpose=codes.written(codes.BOUNDED_BY),
     )
@@ -328,7 +282,7 @@ def decode_report(ds: Dataset) -> DecodedReport:
             predecessor=envelope.decode_predecessor(ds),
             is_complete=ds.get("CompletionFlag") == "COMPLETE",
         )
-    except (AttributeError, IndexError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
         raise MalformedInstance(
             f"expected a report as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was "
             "changed on its way or written by another product"
@@ -337,8 +291,8 @@ def decode_report(ds: Dataset) -> DecodedReport:
 
 def measurement_groups(ds: Dataset) -> tuple[Dataset, ...]:
     """Return the measurement groups of a report, in order; none where it has no "Imaging Measurements"."""
-    measurements = tree.first(ds, _IMAGING_MEASUREMENTS)
-    return () if measurements is None else tuple(tree.children(measurements, _MEASUREMENT_GROUP))
+    measurements = tree.first(ds, codes.IMAGING_MEASUREMENTS)
+    return () if measurements is None else tuple(tree.children(measurements, codes.MEASUREMENT_GROUP))
 
 
 def _decoded_box(group: Dataset) -> DecodedBox:
@@ -350,7 +304,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
 
     tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER))
     shown = tree.text_of(item(codes.COMMENT))
-    site, region = item(codes.FINDING_SITE), item(_IMAGE_REGION)
+    site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
     reference = next(tree.children(region), Dataset()).ReferencedSOPSequence[0]
     number = reference.get("ReferencedFrameNumber")

@@ -58,8 +58,8 @@ def uid(name: CodedConcept, value: str, relationship: RelationshipTypeValues) ->
 
 
 def container(name: CodedConcept, items: Sequence[ContentItem]) -> ContainerContentItem:
-    """Return a CONTAINER item that is contained in the root."""
-    item = ContainerContentItem(name=codes.written(name), relationship_type=CONTAINS)
+    """Return a CONTAINER item within another: each item of it stands for itself, with its heading."""
+    item = ContainerContentItem(name=codes.written(name), is_content_continuous=False, relationship_type=CONTAINS)
     item.ContentSequence = ContentSequence(items)
     return item
 

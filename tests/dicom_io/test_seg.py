@@ -1,5 +1,5 @@
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +8,18 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_io import identity
-from dicom_io.objects.seg import decode_segmentation, encode_segmentation, painted, segment_label
+from dicom_io.objects.colours import rgb
+from dicom_io.objects.masks import MaskForm, painted
+from dicom_io.objects.seg import DecodedSegment, decode_segmentation, encode_segmentation
+from dicom_io.objects.segments import segment_label
 from dicom_io.objects.sr import encode_report
-from sgmri.errors import IncompleteSeries, MalformedInstance, UnsupportedSeries
+from dicom_io.results import differences
+from sgmri.errors import EngineError, IncompleteSeries, MalformedInstance, UnsupportedSeries
 from sgmri.findings import Finding, Tracklet
 from sgmri.geometry import Box
 from sgmri.readings import Reading
@@ -225,7 +230,7 @@ def test_painted_covers_every_touched_pixel() -> None:
 
 
 def test_display_colours_differ(make_reading: Callable[..., Reading], make_case: MakeCase) -> None:
-    """Twelve segments have twelve colours."""
+    """Twelve segments have twelve colours, those of the table that every writer takes."""
     _, sources = make_case("brain")
     tracklets = tuple(
         Tracklet(
@@ -238,6 +243,14 @@ def test_display_colours_differ(make_reading: Callable[..., Reading], make_case:
     assert ds is not None
     colours = {tuple(item.RecommendedDisplayCIELabValue) for item in ds.SegmentSequence}
     assert len(colours) == 12
+    for number, item in enumerate(ds.SegmentSequence, start=1):
+        assert CIELabColor(*_unscaled(item.RecommendedDisplayCIELabValue)).to_rgb() == rgb(number)
+
+
+def _unscaled(values: Sequence[int]) -> tuple[float, float, float]:
+    """PS3.3 C.10.7.1.1: 16 bits for 0 to 100, and for -128 to 127 twice."""
+    lightness, a, b = values
+    return lightness * 100 / 0xFFFF, a * 255 / 0xFFFF - 128, b * 255 / 0xFFFF - 128
 
 
 def test_decoder_refuses_other_objects(make_case: MakeCase) -> None:
@@ -261,3 +274,177 @@ def test_dcmtk_reads_it(make_case: MakeCase, tmp_path: Path) -> None:
     except FileNotFoundError:
         pytest.skip("dcmdump of DCMTK is not installed")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def _volume(reading: Reading, contrast: float) -> NDArray[np.float32]:
+    """Noise with an ellipse in the middle of every box, nine tenths as wide and high."""
+    volume = np.random.default_rng(3).normal(100, 4, (len(reading.frames), reading.rows, reading.columns))
+    for finding in reading.findings:
+        volume[finding.frame_index][_ellipse(reading, finding.box)] += contrast
+    return volume.astype(np.float32)
+
+
+def _ellipse(reading: Reading, box: Box) -> NDArray[np.bool_]:
+    y, x = np.mgrid[: reading.rows, : reading.columns] + 0.5
+    across = (2 * x - box.x0 - box.x1) / (0.9 * (box.x1 - box.x0))
+    down = (2 * y - box.y0 - box.y1) / (0.9 * (box.y1 - box.y0))
+    inside: NDArray[np.bool_] = across**2 + down**2 <= 1
+    return inside
+
+
+def _with_box(reading: Reading, *boxes: Box) -> Reading:
+    tracklets = tuple(
+        Tracklet(tracklet_id=f"lesion-{n}", findings=(Finding(label="Mass", frame_index=4, box=box),))
+        for n, box in enumerate(boxes, start=1)
+    )
+    return replace(reading, answers=(), tracklets=tracklets)
+
+
+@pytest.mark.parametrize("contrast", [60, -60])
+@pytest.mark.parametrize("name", ["brain", "knee-enhanced"])
+def test_what_stands_out_takes_the_place_of_its_box(
+    name: str, contrast: float, make_case: MakeCase, dciodvfy: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    """A bright or dark ellipse is found to its edge; label, description and algorithm say that it was refined."""
+    reading, sources = make_case(name)
+    box = Box(x0=40, y0=50, x1=72, y1=74)
+    reading = _with_box(reading, box)
+    ds = encode_segmentation(reading, sources, pixels=_volume(reading, contrast))
+    path = _saved(ds, tmp_path / "seg.dcm")
+    assert [line for line in dciodvfy(path) if ALLOWED not in line] == []
+    ds = pydicom.dcmread(path)
+    (segment,) = decode_segmentation(ds)
+    assert (segment.form, segment.label) == (MaskForm.REFINED, "Mass lesion-1 (refined inside box)")
+    found, truth = ds.pixel_array.astype(bool).reshape(ds.Rows, ds.Columns), _ellipse(reading, box)
+    assert not found[~_inside(reading, box)].any()
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+    assert ds.ContentDescription.startswith("Refined inside boxes")
+    (item,) = ds.SegmentSequence
+    assert item.SegmentDescription.startswith("Otsu threshold inside the box on 1 of 1 frames")
+    assert item.SegmentAlgorithmType == "AUTOMATIC"
+    assert item.SegmentAlgorithmName == f"{reading.engine.name}, refined by Otsu threshold"
+    report = encode_report(reading, sources, segmentation=ds)
+    assert differences(reading, report, ds) == ()
+
+
+def _inside(reading: Reading, box: Box) -> NDArray[np.bool_]:
+    inside = np.zeros((reading.rows, reading.columns), dtype=bool)
+    inside[painted(box)] = True
+    return inside
+
+
+@pytest.mark.parametrize("what", ["noise", "flat", "speck", "half of everything", "not finite", "the whole frame"])
+def test_what_is_not_plausible_stays_a_box(what: str, make_case: MakeCase) -> None:
+    """Where nothing of its own stands out in a box the filled box is written, and called a box."""
+    reading, sources = make_case("brain")
+    box = Box(x0=40, y0=50, x1=72, y1=74)
+    if what == "the whole frame":
+        box = Box(x0=0, y0=0, x1=reading.columns, y1=reading.rows)
+    reading = _with_box(reading, box)
+    volume = _volume(reading, 0)
+    match what:
+        case "flat":
+            volume[:] = 7
+        case "speck":
+            volume[:, 60:63, 50:53] += 200
+        case "half of everything":
+            volume[:, :, 56:] += 200
+        case "not finite":
+            volume[:, 60, 50] = np.nan
+    ds = encode_segmentation(reading, sources, pixels=volume)
+    assert ds is not None
+    (segment,) = decode_segmentation(ds)
+    assert (segment.form, segment.label) == (MaskForm.BOX, "Mass lesion-1 (box)")
+    assert (segment.masks[0].box, segment.masks[0].pixels) == (box, box.area)
+    assert ds.ContentDescription.startswith("Boxes")
+    assert ds.SegmentSequence[0].SegmentAlgorithmName == reading.engine.name
+
+
+def test_refined_and_not_are_told_apart(make_case: MakeCase) -> None:
+    """Of two findings only the one that stands out is called refined; pixels of another size are refused."""
+    reading, sources = make_case("brain")
+    reading = _with_box(reading, Box(x0=40, y0=50, x1=72, y1=74), Box(x0=100, y0=50, x1=120, y1=74))
+    volume = _volume(reading, 60)
+    volume[:, :, 90:] = np.random.default_rng(4).normal(100, 4, volume[:, :, 90:].shape)
+    ds = encode_segmentation(reading, sources, pixels=volume)
+    assert ds is not None
+    assert [segment.form for segment in decode_segmentation(ds)] == [MaskForm.REFINED, MaskForm.BOX]
+    with pytest.raises(EngineError, match="pixels of shape"):
+        encode_segmentation(reading, sources, pixels=volume[:-1])
+
+
+def test_a_mask_beyond_its_box_is_a_difference(make_case: MakeCase) -> None:
+    """A refined segment that left its box on the way is noticed."""
+    reading, sources = make_case("brain")
+    box = Box(x0=40, y0=50, x1=72, y1=74)
+    ds = encode_segmentation(_with_box(reading, box), sources, pixels=_volume(_with_box(reading, box), 60))
+    moved = _with_box(reading, Box(x0=44, y0=50, x1=72, y1=74))
+    report = encode_report(moved, sources, segmentation=ds)
+    assert "segmentation, lesion-1: frame 5 differs" in differences(moved, report, ds)
+
+
+@pytest.mark.parametrize("name", ["brain", "brain-enhanced", "knee"])
+def test_label_map_says_the_same(
+    name: str, make_case: MakeCase, dciodvfy: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    """As a label map the segmentation is valid, and has the same segments on the same frames as the binary one."""
+    reading, sources = make_case(name)
+    path = _saved(encode_segmentation(reading, sources, as_label_map=True), tmp_path / "seg.dcm")
+    assert [line for line in dciodvfy(path) if ALLOWED not in line] == []
+    ds = pydicom.dcmread(path)
+    assert (ds.SOPClassUID, ds.SegmentationType) == ("1.2.840.10008.5.1.4.1.1.66.7", "LABELMAP")
+    binary = encode_segmentation(reading, sources)
+    assert binary is not None
+
+    def said(segment: DecodedSegment) -> DecodedSegment:
+        return replace(segment, masks=tuple(sorted(segment.masks, key=lambda mask: mask.position_mm)))
+
+    assert [*map(said, decode_segmentation(ds))] == [*map(said, decode_segmentation(binary))]
+    assert differences(reading, encode_report(reading, sources, segmentation=ds), ds) == ()
+    volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
+    pixels = sum(mask.pixels for segment in decode_segmentation(binary) for mask in segment.masks)
+    assert (volume.array > 0).sum() == pixels
+
+
+def test_each_form_has_uids_of_its_own(make_case: MakeCase) -> None:
+    """Boxes, refined masks and label maps are four objects in four series: a PACS keeps what it knows a UID of."""
+    reading, sources = make_case("brain")
+    reading = _with_box(reading, Box(x0=40, y0=50, x1=72, y1=74))
+    volume = _volume(reading, 60)
+    forms = [
+        encode_segmentation(reading, sources, pixels=pixels, as_label_map=as_label_map)
+        for pixels in (None, volume)
+        for as_label_map in (False, True)
+    ]
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert len({str(ds[keyword].value) for ds in forms if ds is not None}) == 4
+    flat = encode_segmentation(reading, sources, pixels=np.zeros_like(volume))
+    assert forms[0] is not None and flat is not None
+    assert flat.SOPInstanceUID == forms[0].SOPInstanceUID, "nothing was refined: it is the same object"
+
+
+def test_label_map_refuses_findings_that_share_pixels(make_case: MakeCase) -> None:
+    """Where a pixel belongs to two findings there is no label map, and the reason says what could hold them."""
+    reading, sources = make_case("brain")
+    apart = _with_box(reading, Box(x0=10, y0=20, x1=30, y1=50), Box(x0=30, y0=20, x1=40, y1=50))
+    assert encode_segmentation(apart, sources, as_label_map=True) is not None
+    shared = _with_box(reading, Box(x0=10, y0=20, x1=30, y1=50), Box(x0=29, y0=49, x1=40, y1=60))
+    with pytest.raises(UnsupportedSeries, match="share no pixel"):
+        encode_segmentation(shared, sources, as_label_map=True)
+
+
+def test_odd_sizes_are_packed_without_padding(make_case: MakeCase) -> None:
+    """Frames whose pixels are no multiple of eight share octets, as highdicom and DCMTK expect (PS3.5 8.1.1)."""
+    reading, sources = make_case("brain")
+    sources = deepcopy(sources)
+    for source in sources:
+        source.Rows, source.Columns = 131, 97
+    findings = tuple(
+        Finding(label="Mass", frame_index=n, box=Box(x0=n, y0=2 * n, x1=n + 5, y1=2 * n + 3)) for n in range(6)
+    )
+    lesion = Tracklet(tracklet_id="lesion-1", findings=findings)
+    reading = replace(reading, rows=131, columns=97, answers=(), tracklets=(lesion,))
+    ds = encode_segmentation(reading, sources)
+    assert ds is not None
+    assert len(ds.PixelData) == 2 * -(-6 * 131 * 97 // 16)
+    assert differences(reading, encode_report(reading, sources, segmentation=ds), ds) == ()

@@ -24,7 +24,7 @@ from sgmri.errors import EngineError, IncompleteSeries, MalformedInstance
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
 from sgmri.questions import Answer, Presence, QuestionKind, Unanswered
-from sgmri.readings import Reading
+from sgmri.readings import MeasuredAccuracy, Reading
 from sgmri.volume import Anatomy
 
 MakeCase = Callable[[str], tuple[Reading, tuple[Dataset, ...]]]
@@ -147,7 +147,7 @@ def test_every_answer_returns(make_case: MakeCase, tmp_path: Path) -> None:
         questions = catalogue.by_id(reading.question_set_id)
         assert [answer.question_id for answer in decoded.answers] == [a.question_id for a in reading.answers]
         for answer, found in zip(reading.answers, decoded.answers, strict=True):
-            assert found == as_written(answer, questions[answer.question_id])
+            assert found == as_written(answer, questions[answer.question_id], reading.engine)
             assert (found.presence, found.count, found.chosen) == (answer.presence, answer.count, answer.chosen)
             assert found.text == answer.text
             assert found.reasoning.replace("\r\n", "\n") == answer.reasoning
@@ -194,6 +194,57 @@ def test_unanswered_is_never_a_negative(make_case: MakeCase, dciodvfy: Validator
     texts = [item.TextValue for item in _evaluations(report).ContentSequence if item.ValueType == "TEXT"]
     assert sum(text.startswith("Not assessed: ") for text in texts) == len(questions)
     assert not [i for i in _items(report, "CODE") if i.ConceptCodeSequence[0].CodeMeaning == "Absent"]
+    assert [line for line in dciodvfy(tmp_path / "sr.dcm") if ALLOWED not in line] == []
+
+
+def test_reason_is_coded_and_what_was_said_is_kept(make_case: MakeCase, dciodvfy: Validator, tmp_path: Path) -> None:
+    """Each reason for no answer has its code beside its words, and text and reasoning of the engine stay with it."""
+    reading, sources = make_case("brain-normal")
+    for reason in Unanswered:
+        answers = tuple(
+            Answer(question_id=a.question_id, kind=a.kind, unanswered=reason, text="Perhaps.", reasoning="Too dark.")
+            for a in reading.answers
+        )
+        report = _report(replace(reading, answers=answers), sources, tmp_path)
+        for found in decode_report(report).answers:
+            assert (found.unanswered, found.text, found.reasoning) == (reason, "Perhaps.", "Too dark.")
+        coded = [i for i in _items(report, "CODE") if i.ConceptNameCodeSequence[0].CodeMeaning == "Not Evaluated"]
+        assert [codes.read(i.ConceptCodeSequence[0]) for i in coded] == [codes.NOT_ASSESSED[reason]] * len(answers)
+    assert [line for line in dciodvfy(tmp_path / "sr.dcm") if ALLOWED not in line] == []
+
+
+def test_a_sentence_about_assessment_is_an_answer(make_case: MakeCase, tmp_path: Path) -> None:
+    """A caption in the very words of an unanswered question is read back as the caption that it is."""
+    reading, sources = make_case("brain")
+    words = f"Not assessed: {Unanswered.DEADLINE.value}"
+    summary = replace(reading.answers[-1], text=words)
+    assert summary.kind is QuestionKind.CAPTIONING
+    report = _report(replace(reading, answers=(*reading.answers[:-1], summary)), sources, tmp_path)
+    found = decode_report(report).answers[-1]
+    assert (found.text, found.unanswered) == (words, None)
+
+
+def test_every_answer_bears_the_measured_accuracy_of_its_kind(
+    make_case: MakeCase, dciodvfy: Validator, tmp_path: Path
+) -> None:
+    """Value, interval, number and source of what was measured stand with each answer, or that nothing was."""
+    reading, sources = make_case("brain")
+    measured = MeasuredAccuracy(
+        kind=QuestionKind.COUNTING,
+        measure="number of lesions exactly right",
+        value=0.86,
+        low=0.786,
+        high=0.926,
+        volumes=200,
+        source="held-out synthetic volumes",
+    )
+    reading = replace(reading, engine=replace(reading.engine, accuracy=(measured,)))
+    report = _report(reading, sources, tmp_path)
+    for answer, found in zip(reading.answers, decode_report(report).answers, strict=True):
+        if answer.kind is QuestionKind.COUNTING:
+            assert "86.0% (95 % interval 78.6% to 92.6%; 200 held-out synthetic volumes)" in found.accuracy
+        else:
+            assert found.accuracy == f"not measured for questions of {answer.kind}"
     assert [line for line in dciodvfy(tmp_path / "sr.dcm") if ALLOWED not in line] == []
 
 

@@ -1,6 +1,7 @@
 """A reading survives its JSON form unchanged, and JSON that is no reading is refused."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from sgmri.errors import UnparsableAnswer
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
 from sgmri.questions import NONE_OF_THESE, Answer, Presence, QuestionKind, Unanswered
-from sgmri.readings import EngineIdentity, Reading, ReportRef, from_json, to_json
+from sgmri.readings import EngineIdentity, MeasuredAccuracy, Reading, ReportRef, from_json, to_json
 from sgmri.volume import Anatomy, FrameRef
 
 ROWS, COLUMNS, FRAMES = 40, 30, 5
@@ -65,6 +66,22 @@ def answers(draw: st.DrawFn, question_id: str, kind: QuestionKind, known: tuple[
     return Answer(question_id=question_id, kind=kind, **values, **words)
 
 
+def accuracies() -> st.SearchStrategy[tuple[MeasuredAccuracy, ...]]:
+    """What was measured of an engine: nothing, or some kinds of question."""
+    part = st.floats(0, 1)
+    entry = st.builds(
+        MeasuredAccuracy,
+        kind=st.sampled_from(QuestionKind),
+        measure=st.text(max_size=20),
+        value=part,
+        low=part,
+        high=part,
+        volumes=st.integers(1, 999),
+        source=st.text(max_size=20),
+    )
+    return st.lists(entry, max_size=3).map(tuple)
+
+
 @st.composite
 def readings(draw: st.DrawFn) -> Reading:
     """Readings of the brain set with every kind of answer."""
@@ -77,7 +94,7 @@ def readings(draw: st.DrawFn) -> Reading:
         series_instance_uid="2.25.2",
         anatomy=Anatomy.BRAIN,
         question_set_id="brain-1",
-        engine=EngineIdentity(name="classical", version="1", digest="0" * 64),
+        engine=EngineIdentity(name="classical", version="1", digest="0" * 64, accuracy=draw(accuracies())),
         started_at=draw(st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=-9, minutes=-30))))),
         frames=tuple(
             FrameRef(
@@ -216,3 +233,23 @@ def test_a_reading_needs_a_time_zone(reading: Reading) -> None:
 def test_findings_are_listed_tracklet_by_tracklet(reading: Reading) -> None:
     """Every box of the reading is in the list, once."""
     assert reading.findings == reading.tracklets[0].findings
+
+
+def test_accuracy_is_said_for_each_kind() -> None:
+    """A kind that was measured is said with its interval, volumes and source; another is said not to be."""
+    entry = MeasuredAccuracy(
+        kind=QuestionKind.COUNTING,
+        measure="lesions exactly right",
+        value=0.86,
+        low=0.786,
+        high=0.926,
+        volumes=200,
+        source="held-out volumes",
+    )
+    engine = EngineIdentity(name="classical", version="1", digest="0" * 64, accuracy=(entry, entry))
+    said = "lesions exactly right: 86.0% (95 % interval 78.6% to 92.6%; 200 held-out volumes)"
+    assert engine.accuracy_of(QuestionKind.COUNTING) == f"{said}; {said}"
+    assert engine.accuracy_of(QuestionKind.CAPTIONING) == "not measured for questions of captioning"
+    for wrong in ({"value": 1.1}, {"low": float("nan")}, {"volumes": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            dataclasses.replace(entry, **wrong)

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sgmri.errors import EngineError
-from worker.engine import auxiliary, calibration, golden
+from worker.engine import auxiliary, calibration, golden, measured
 from worker.engine.bundle import Bundle, load
 from worker.engine.fitting import fit
 from worker.engine.grounded import Card, GroundedEngine
@@ -24,13 +25,17 @@ def card_of(bundle: Bundle) -> Card:
     Raises
     ------
     EngineError
-        If its calibration cannot be used.
+        If its calibration or its examination cannot be used.
     ConfigError
         If its profile cannot be used.
     """
     has_calibration = calibration.FILE_NAME in bundle.files
+    identity = bundle.identity()
+    if measured.FILE_NAME in bundle.files:
+        accuracy = measured.read(bundle.path(measured.FILE_NAME), bundle.manifest.model_id)
+        identity = replace(identity, accuracy=accuracy)
     return Card(
-        identity=bundle.identity(),
+        identity=identity,
         profile=from_mapping(bundle.manifest.profile),
         labels=bundle.manifest.labels,
         question_set_ids=bundle.manifest.question_set_ids,
