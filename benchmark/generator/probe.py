@@ -39,6 +39,9 @@ class Shortcut:
         Items of the test split.
     majority, probe
         Share that is right, 0 to 1.
+    option
+        Share that is right, 0 to 1, by always taking the option that is right most often where it is offered; None but
+        for a single choice. It knows how frequent findings are, which no order of options hides.
 
     """
 
@@ -50,21 +53,19 @@ class Shortcut:
     tested: int
     majority: float
     probe: float
+    option: float | None
 
 
 def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     """Return what the words of every kind of question give away, in the order of anatomy, level and task."""
-    kinds: defaultdict[_Kind, list[tuple[Split, str, str]]] = defaultdict(list)
+    kinds: defaultdict[_Kind, list[Item]] = defaultdict(list)
     for item in items:
         if item.is_choice or item.task in (Task.DETECTION, Task.COUNTING):
-            text = " ".join((item.question, *item.options)).lower()
-            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(
-                (item.split, text, item.answer)
-            )
+            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(item)
     found = []
     for kind in sorted(kinds, key=lambda kind: tuple(map(str, kind))):
-        train = [(text, answer) for split, text, answer in kinds[kind] if split is Split.TRAIN]
-        test = [(text, answer) for split, text, answer in kinds[kind] if split is Split.TEST]
+        train = [item for item in kinds[kind] if item.split is Split.TRAIN]
+        test = [item for item in kinds[kind] if item.split is Split.TEST]
         if train and test:
             anatomy, level, task, answer_type, counted = kind
             majority, probe = _shares(train, test)
@@ -78,30 +79,46 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
                     tested=len(test),
                     majority=majority,
                     probe=probe,
+                    option=_by_option(train, test) if answer_type is AnswerType.SINGLE else None,
                 )
             )
     return found
 
 
-def _shares(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    answers = [answer for answer, _ in Counter(answer for _, answer in train).most_common()]
-    words = sorted({word for text, _ in train for word in _WORD.findall(text)})
+def _shares(train: Sequence[Item], test: Sequence[Item]) -> tuple[float, float]:
+    answers = [answer for answer, _ in Counter(item.answer for item in train).most_common()]
+    words = sorted({word for item in train for word in _words(item)})
     place = {word: index for index, word in enumerate(words)}
-    weights = _fitted(_counts([text for text, _ in train], place), [answers.index(answer) for _, answer in train])
-    said = (_counts([text for text, _ in test], place) @ weights).argmax(axis=1)
-    truth = [answer for _, answer in test]
+    weights = _fitted(_features(train, place), [answers.index(item.answer) for item in train])
+    said = (_features(test, place) @ weights).argmax(axis=1)
+    truth = [item.answer for item in test]
     right = sum(answers[index] == answer for index, answer in zip(said, truth, strict=True))
     return truth.count(answers[0]) / len(test), right / len(test)
 
 
-def _counts(texts: Sequence[str], place: dict[str, int]) -> csr_array:
-    """Return which words a text has: float64 (texts, words + 1), the last column always 1."""
+def _by_option(train: Sequence[Item], test: Sequence[Item]) -> float:
+    offered = Counter(option for item in train for option in item.options)
+    right = Counter(_right(item) for item in train)
+    guessed = (max(item.options, key=lambda option: right[option] / max(offered[option], 1)) for item in test)
+    return sum(guess == _right(item) for guess, item in zip(guessed, test, strict=True)) / len(test)
+
+
+def _right(item: Item) -> str:
+    return item.lettered_options[item.letters[0]]
+
+
+def _words(item: Item) -> set[str]:
+    return set(_WORD.findall(" ".join((item.question, *item.options)).lower()))
+
+
+def _features(items: Sequence[Item], place: dict[str, int]) -> csr_array:
+    """Return which words an item has: float64 (items, words + 1), the last column always 1."""
     rows, columns = [], []
-    for row, text in enumerate(texts):
-        here = {place[word] for word in _WORD.findall(text) if word in place} | {len(place)}
+    for row, item in enumerate(items):
+        here = [*sorted(place[word] for word in _words(item) if word in place), len(place)]
         rows += [row] * len(here)
-        columns += sorted(here)
-    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(place) + 1))
+        columns += here
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(items), len(place) + 1))
 
 
 def _fitted(features: csr_array, answers: Sequence[int]) -> NDArray[np.float64]:
