@@ -206,9 +206,9 @@ class Item:
         return int(self.answer) if self.task is Task.COUNTING else None
 
 
-_BOXES = pa.list_(
-    pa.struct([("label", pa.string()), *((name, pa.int32()) for name in ("frame_number", "x", "y", "width", "height"))])
-)
+_BOX_FIELDS = ("label", "frame_number", "x", "y", "width", "height")
+_BOX_LISTS = ("boxes", "context")
+_BOXES = pa.list_(pa.struct([(name, pa.string() if name == "label" else pa.int32()) for name in _BOX_FIELDS]))
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("item_id", "anatomy", "level", "task", "answer_type", "volume_id")),
@@ -237,9 +237,15 @@ def write_items(items: Iterable[Item], path: Path) -> int:
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         # A part at a time: as Python objects, all rows of the exhaustive benchmark would take a gigabyte
         while part := list(islice(rest, _ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist([asdict(item) for item in part], schema=SCHEMA))
+            writer.write_table(pa.Table.from_pylist([_row(item) for item in part], schema=SCHEMA))
             written += len(part)
     return written
+
+
+def _row(item: Item) -> dict[str, Any]:
+    # dataclasses.asdict copies every number of every box: that took two thirds of a build
+    row = {name: getattr(item, name) for name in SCHEMA.names}
+    return row | {name: [{key: getattr(box, key) for key in _BOX_FIELDS} for box in row[name]] for name in _BOX_LISTS}
 
 
 def read_items(path: Path) -> Iterator[Item]:
@@ -274,9 +280,8 @@ def _item(row: dict[str, Any]) -> Item:
             "answer_type": AnswerType(row["answer_type"]),
             "split": Split(row["split"]),
             "counted": None if counted is None else Counted(counted),
-            "boxes": tuple(TruthBox(**box) for box in row["boxes"]),
-            "context": tuple(TruthBox(**box) for box in row["context"]),
         }
+        | {name: tuple(TruthBox(**box) for box in row[name]) for name in _BOX_LISTS}
         | {name: tuple(row[name]) for name in ("options", "frame_numbers", "labels")}
     )
 
@@ -297,6 +302,10 @@ class Prediction:
         What the answer cost; None where that is not known.
     error
         Why there is no output, in words; None where there is one. Scored as unanswered, never as wrong.
+    certainty
+        0 to 1 that the answer is right, as the model states it; None where it states nothing.
+    prompt_tokens, completion_tokens
+        As the server counted them; None where it did not.
     """
 
     item_id: str
@@ -304,6 +313,9 @@ class Prediction:
     latency_s: float
     cost_usd: float | None = None
     error: str | None = None
+    certainty: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
     def to_line(self) -> str:
         """Return the answer as one line of JSON, without a line end."""
