@@ -161,3 +161,24 @@ def bootstrap(
     kept = np.array([value for value in drawn if not np.isnan(value)])
     low, high = (float(edge) for edge in np.quantile(kept, [0.025, 0.975])) if len(kept) else (float("nan"),) * 2
     return Interval(value=score(everything) if volumes else float("nan"), low=low, high=high, samples=volumes)
+
+
+def bootstrap_mean(values: Sequence[float], volumes: Sequence[str], *, rounds: int = 1000, seed: int = 0) -> Interval:
+    """Return a mean with its 95 % interval over resampled volumes; fast, for thousands of samples.
+
+    Parameters
+    ----------
+    values
+        One a sample.
+    volumes
+        Which volume each sample is of: the samples of one volume are drawn together, for they are alike.
+    rounds, seed
+        Of the resampling.
+    """
+    if not values:
+        return Interval(value=float("nan"), low=float("nan"), high=float("nan"), samples=0)
+    sample, (names, place) = np.asarray(values, float), np.unique(np.asarray(volumes), return_inverse=True)
+    sums, counts = np.bincount(place, sample), np.bincount(place)
+    weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), rounds)
+    low, high = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975])
+    return Interval(value=float(sample.mean()), low=float(low), high=float(high), samples=len(values))
