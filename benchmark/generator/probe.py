@@ -22,7 +22,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 _PENALTY = 1.0
 """Strength of the L2 penalty on weights, for the sum over items."""
 _ROUNDS = 100
-_Kind = tuple[Anatomy, Level, Task, AnswerType, Counted | None]
+Kind = tuple[Anatomy, Level, Task, AnswerType, Counted | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +54,10 @@ class Shortcut:
 
 def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     """Return what the words of every kind of question give away, in the order of anatomy, level and task."""
-    kinds: defaultdict[_Kind, list[tuple[Split, str, str]]] = defaultdict(list)
+    kinds: defaultdict[Kind, list[tuple[Split, str, str]]] = defaultdict(list)
     for item in items:
-        if item.is_choice or item.task in (Task.DETECTION, Task.COUNTING):
-            text = " ".join((item.question, *item.options)).lower()
-            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(
-                (item.split, text, item.answer)
-            )
+        if is_closed(item):
+            kinds[kind_of(item)].append((item.split, words_of(item), item.answer))
     found = []
     for kind in sorted(kinds, key=lambda kind: tuple(map(str, kind))):
         train = [(text, answer) for split, text, answer in kinds[kind] if split is Split.TRAIN]
@@ -83,15 +80,43 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     return found
 
 
+def is_closed(item: Item) -> bool:
+    """Tell whether an item has one of a few answers, which could be guessed."""
+    return item.is_choice or item.task in (Task.DETECTION, Task.COUNTING)
+
+
+def kind_of(item: Item) -> Kind:
+    """Return which questions an item is compared with."""
+    return item.anatomy, item.level, item.task, item.answer_type, item.counted
+
+
+def words_of(item: Item) -> str:
+    """Return what a guesser reads of an item: question and options."""
+    return " ".join((item.question, *item.options)).lower()
+
+
 def _shares(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    majority, said = guesses(train, [text for text, _ in test])
+    truth = [answer for _, answer in test]
+    right = sum(one == answer for one, answer in zip(said, truth, strict=True))
+    return truth.count(majority) / len(test), right / len(test)
+
+
+def guesses(train: Sequence[tuple[str, str]], texts: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the most frequent answer of the training questions, and what their words make of other questions.
+
+    Parameters
+    ----------
+    train
+        Text of a question with its options (:func:`words_of`), and its answer.
+    texts
+        Texts of the other questions.
+    """
     answers = [answer for answer, _ in Counter(answer for _, answer in train).most_common()]
     words = sorted({word for text, _ in train for word in _WORD.findall(text)})
     place = {word: index for index, word in enumerate(words)}
     weights = _fitted(_counts([text for text, _ in train], place), [answers.index(answer) for _, answer in train])
-    said = (_counts([text for text, _ in test], place) @ weights).argmax(axis=1)
-    truth = [answer for _, answer in test]
-    right = sum(answers[index] == answer for index, answer in zip(said, truth, strict=True))
-    return truth.count(answers[0]) / len(test), right / len(test)
+    return answers[0], [answers[index] for index in (_counts(texts, place) @ weights).argmax(axis=1)]
 
 
 def _counts(texts: Sequence[str], place: dict[str, int]) -> csr_array:
