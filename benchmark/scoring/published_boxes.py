@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from benchmark.metrics import iou_table
@@ -86,7 +87,7 @@ def published_v_score(
     if predicted:
         table = iou_table([box.edges for box in truth], [box.edges for box in predicted])
         if is_volume:
-            table *= np.array([[_may_match(real, said) for said in predicted] for real in truth])
+            table *= _may_match(truth, predicted)
         chosen = table[linear_sum_assignment(-table)]
         overlaps = tuple(float(value) for value in chosen if value > 0)
     hits = sum(value >= 0.5 for value in overlaps)
@@ -99,8 +100,14 @@ def published_v_score(
     )
 
 
-def _may_match(real: WrittenBox, said: WrittenBox) -> bool:
-    return None in (real.frame_number, said.frame_number) or real.frame_number == said.frame_number
+def _may_match(truth: Sequence[WrittenBox], predicted: Sequence[WrittenBox]) -> NDArray[np.bool_]:
+    """Tell which pairs lie on one frame: bool (truth, predicted)."""
+    real, said = (
+        np.array([np.nan if box.frame_number is None else box.frame_number for box in boxes], float)
+        for boxes in (truth, predicted)
+    )
+    real, said = real[:, None], said[None, :]
+    return (real == said) | np.isnan(real) | np.isnan(said)
 
 
 def published_runner_boxes(text: str, anatomy: Anatomy) -> tuple[WrittenBox, ...]:

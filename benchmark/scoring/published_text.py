@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from nltk.stem.porter import PorterStemmer
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenize import tokenize
 
 from sgmri.errors import ConfigError
 
@@ -84,10 +86,27 @@ def measure(candidate: str, reference: str) -> TextMeasures:
     if not candidate.strip():
         return TextMeasures(bleu=0.0, rouge_l=0.0)
     words, wanted = candidate.lower().split(), reference.lower().split()
-    return TextMeasures(
-        bleu=float(sentence_bleu([wanted], words, smoothing_function=_smoothing())),
-        rouge_l=float(_rouge().score(reference, candidate)["rougeL"].fmeasure),
-    )
+    bleu = float(sentence_bleu([wanted], words, smoothing_function=SmoothingFunction().method1))
+    return TextMeasures(bleu=bleu, rouge_l=rouge_l(candidate, reference))
+
+
+def rouge_l(candidate: str, reference: str) -> float:
+    """Return the F1 of the longest common subsequence of word stems, 0 to 1."""
+    return float(_ROUGE.score(reference, candidate)["rougeL"].fmeasure)
+
+
+class _Stems:
+    """Words to their stems by Porter's rules; the words are few and come again and again, the rules are slow."""
+
+    stem = staticmethod(cache(PorterStemmer().stem))
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the stems of a text."""
+        stems: list[str] = tokenize(text, self)
+        return stems
+
+
+_ROUGE = RougeScorer(["rougeL"], tokenizer=_Stems())
 
 
 def bert_scores(candidates: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -117,13 +136,3 @@ _PLACES = re.compile(
 def without_places(text: str) -> str:
     """Return a text without boxes and frame numbers, as the published score compares localizations."""
     return " ".join(_PLACES.sub(" ", text).split())
-
-
-@cache
-def _smoothing() -> object:
-    return SmoothingFunction().method1
-
-
-@cache
-def _rouge() -> RougeScorer:
-    return RougeScorer(["rougeL"], use_stemmer=True)

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from benchmark.generator.wording import WORDS
 from benchmark.items import Item, Level, Prediction, Task
 from benchmark.metrics import match
-from benchmark.scoring.published_text import measure
+from benchmark.scoring.published_text import rouge_l
 from sgmri.findings import Finding, Tracklet, link
 from sgmri.geometry import intersection_area
 from sgmri.questions import Presence, Question, QuestionKind
@@ -202,7 +202,7 @@ def _caption(item: Item, parsed: Parsed) -> Strict:
         outcome=Outcome.ANSWERED,
         scores={
             "entity F1": entity_f1(parsed.text, item.answer, item.labels),
-            "ROUGE-L": measure(parsed.text, item.answer).rouge_l,
+            "ROUGE-L": rouge_l(parsed.text, item.answer),
             "BLEU": sentence_bleu(parsed.text, [item.answer], lowercase=True).score / 100,
         },
     )

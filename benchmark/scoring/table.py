@@ -14,7 +14,7 @@ from benchmark.baselines.volumes import BoxedVolume
 from benchmark.items import Level, Task
 from benchmark.metrics import Interval
 from benchmark.running.card import Origin
-from benchmark.scoring.published_table import COLUMNS, PUBLISHED_ROWS
+from benchmark.scoring.published_table import COLUMNS, PUBLISHED_ROWS, PublishedRow
 from benchmark.scoring.report import RunScores
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.volume import Anatomy
@@ -53,7 +53,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def leaderboard(runs: Sequence[RunScores], volumes: Sequence[BoxedVolume]) -> list[Table]:
+def leaderboard(runs: Sequence[RunScores], volumes: Sequence[BoxedVolume], *, published: bool = True) -> list[Table]:
     """Return the tables.
 
     Parameters
@@ -62,18 +62,20 @@ def leaderboard(runs: Sequence[RunScores], volumes: Sequence[BoxedVolume]) -> li
         Scored runs, models and baselines.
     volumes
         Of the benchmark, for the ceilings; empty where there are none.
+    published
+        Whether the paper's own rows are shown.
     """
     ordered = sorted(runs, key=lambda run: (run.origin is Origin.BASELINE, run.name))
-    tables = [_published(level, ordered) for level in Level]
+    tables = [_published(level, ordered, PUBLISHED_ROWS if published else ()) for level in Level]
     tables += [_ours(level, ordered) for level in Level]
-    tables += [_outcomes(ordered), *([_ceilings(volumes)] if volumes else [])]
+    tables += [_outcomes(ordered), *([ceilings_table(volumes)] if volumes else [])]
     return [table for table in tables if table.rows]
 
 
-def _published(level: Level, runs: Sequence[RunScores]) -> Table:
+def _published(level: Level, runs: Sequence[RunScores], published: Sequence[PublishedRow]) -> Table:
     rows = [
         (f"{row.model} (published)", *(f"{value:.2f}" for value in row.percent))
-        for row in PUBLISHED_ROWS
+        for row in published
         if row.level is level
     ]
     for run in runs:
@@ -81,7 +83,7 @@ def _published(level: Level, runs: Sequence[RunScores]) -> Table:
         if any(found):
             means = [one.value for one in found if one is not None and not math.isnan(one.value)]
             mean = f"{100 * sum(means) / len(means):.2f}" if len(means) == len(found) else "-"
-            rows.append((_name(run), *(_cell(one) for one in found), mean))
+            rows.append((_name(run), *(cell(one) for one in found), mean))
     return Table(
         title=f"Published scores, {level} level (%)",
         note="Scored as the paper's code scores, faults included (docs/benchmark.md). Rows marked (published) are the "
@@ -94,7 +96,7 @@ def _published(level: Level, runs: Sequence[RunScores]) -> Table:
 def _ours(level: Level, runs: Sequence[RunScores]) -> Table:
     rows = []
     for run in runs:
-        cells = [_cell(run.find(level, task, name), share=name != _NOT_A_SHARE) for task, name in _OURS[level]]
+        cells = [cell(run.find(level, task, name), share=name != _NOT_A_SHARE) for task, name in _OURS[level]]
         if any(cell != "-" for cell in cells):
             rows.append((_name(run), *cells))
     return Table(
@@ -138,9 +140,10 @@ def _outcomes(runs: Sequence[RunScores]) -> Table:
     )
 
 
-def _ceilings(volumes: Sequence[BoxedVolume]) -> Table:
-    rows = [(f"V of the {kind}", *(_cell(ceiling(volumes, anatomy, kind)) for anatomy in Anatomy)) for kind in Ceiling]
-    seen = [_cell(visible_share(volumes, anatomy, _SHOWN_FRAMES)) for anatomy in Anatomy]
+def ceilings_table(volumes: Sequence[BoxedVolume]) -> Table:
+    """Return what a perfect reader would reach on volumes who writes, or sees, less than everything."""
+    rows = [(f"V of the {kind}", *(cell(ceiling(volumes, anatomy, kind)) for anatomy in Anatomy)) for kind in Ceiling]
+    seen = [cell(visible_share(volumes, anatomy, _SHOWN_FRAMES)) for anatomy in Anatomy]
     return Table(
         title="Ceilings (%)",
         note="What a perfect reader would reach who writes so little, or sees so little, of volumes. Where no image "
@@ -157,7 +160,8 @@ def _name(run: RunScores) -> str:
     return f"{run.name} ({', '.join(marks)})" if marks else run.name
 
 
-def _cell(score: Interval | None, *, share: bool = True) -> str:
+def cell(score: Interval | None, *, share: bool = True) -> str:
+    """Write a score with its range, in percent where it is a share."""
     if score is None or math.isnan(score.value):
         return "-"
     factor, digits = (100, 1) if share else (1, 2)
@@ -169,9 +173,9 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def as_markdown(tables: Sequence[Table]) -> str:
-    """Write tables as Markdown."""
-    lines = ["# Leaderboard", "", RESEARCH_USE_STATEMENT]
+def as_markdown(tables: Sequence[Table], title: str = "Leaderboard") -> str:
+    """Write tables as Markdown, under a title."""
+    lines = [f"# {title}", "", RESEARCH_USE_STATEMENT]
     for table in tables:
         lines += ["", f"## {table.title}", "", table.note, ""]
         lines += [_line(table.head), _line(["---"] * len(table.head)), *(_line(row) for row in table.rows)]

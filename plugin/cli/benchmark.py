@@ -1,0 +1,16 @@
+"""``sgmri benchmark``: the examination of the method, one module a part of it."""
+
+import argparse
+from typing import Any
+
+from plugin.cli import benchmark_scoring
+
+_PARTS = (benchmark_scoring,)
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand and its parts."""
+    parser = commands.add_parser("benchmark", help="SGMRI-VQA: build it, describe it, make its pictures")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
+    for part in _PARTS:
+        part.add_parser(parts)
