@@ -2,7 +2,8 @@
 
 An item is one question about one frame or one volume, with its true answer and the boxes that the answer rests on
 (SGMRI-VQA, arXiv 2604.15808). Items lie in one Parquet file, answers in JSON lines. Beside ``items.parquet``, where
-there are images, lie ``frames/PROFILE/VOLUME/NNN.png`` (frame number from 1) and ``dicom/VOLUME/``.
+there are images, lie ``dicom/VOLUME/`` and ``frames/PROFILE/VOLUME/NNN.png``, numbered from 1: of profile "published",
+which has the frame's own size, and "product", which may have another, so that boxes scale with it.
 
 Boxes are kept as published, ``x, y, width, height`` in whole pixels of the frame as it is shown, origin at the outer
 corner of the top-left pixel; :attr:`TruthBox.box` is the same place as the product's half-open box

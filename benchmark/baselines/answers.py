@@ -1,13 +1,13 @@
 """Answers without a look at the images, as runs that are scored like any model's."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from benchmark.baselines.blind import labels_of, median_boxes
 from benchmark.baselines.volumes import from_items
-from benchmark.generator.probe import Kind, guesses, is_closed, kind_of, words_of
+from benchmark.generator.probe import by_kind, guesses
 from benchmark.items import Item, Level, Prediction, Split, Task
 from benchmark.running.card import ANSWERS_FILE, Benchmark, Origin, RunCard, Selection
 from benchmark.running.ledger import Ledger
@@ -57,29 +57,21 @@ def _tag(box: WrittenBox, item: Item) -> str:
 
 def majority(items: Sequence[Item]) -> Said:
     """Say what is most often right in the training split, for each kind of question."""
-    for _, test, train in _kinds(items):
-        most, _ = guesses(train, [])
-        yield from ((item, f"{most}.") for item in test)
+    return ((item, f"{most}.") for most, said in _guessed(items) for item, _ in said)
 
 
 def text_probe(items: Sequence[Item]) -> Said:
     """Say what the words of question and options suggest, by regression on the training split."""
-    for _, test, train in _kinds(items):
-        _, said = guesses(train, [words_of(item) for item in test])
-        yield from zip(test, (f"{one}." for one in said), strict=True)
+    return ((item, f"{guess}.") for _, said in _guessed(items) for item, guess in said)
 
 
-def _kinds(items: Sequence[Item]) -> Iterator[tuple[Kind, list[Item], list[tuple[str, str]]]]:
-    tested: defaultdict[Kind, list[Item]] = defaultdict(list)
-    trained: defaultdict[Kind, list[tuple[str, str]]] = defaultdict(list)
-    for item in filter(is_closed, items):
-        if item.split is Split.TEST:
-            tested[kind_of(item)].append(item)
-        else:
-            trained[kind_of(item)].append((words_of(item), item.answer))
-    for kind, test in tested.items():
-        if trained[kind]:
-            yield kind, test, trained[kind]
+def _guessed(items: Sequence[Item]) -> Iterator[tuple[str, list[tuple[Item, str]]]]:
+    """Yield of each kind of question the most frequent answer, and every test item with its guess."""
+    for of_kind in by_kind(items).values():
+        train, test = ([item for item in of_kind if item.split is split] for split in (Split.TRAIN, Split.TEST))
+        if train and test:
+            most, said = guesses(train, test)
+            yield most, list(zip(test, said, strict=True))
 
 
 def _of(items: Sequence[Item], *tasks: Task) -> Iterator[Item]:

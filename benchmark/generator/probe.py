@@ -39,6 +39,9 @@ class Shortcut:
         Items of the test split.
     majority, probe
         Share that is right, 0 to 1.
+    option
+        Share that is right, 0 to 1, by always taking the option that is right most often where it is offered; None but
+        for a single choice. It knows how frequent findings are, which no order of options hides.
 
     """
 
@@ -50,18 +53,16 @@ class Shortcut:
     tested: int
     majority: float
     probe: float
+    option: float | None
 
 
 def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     """Return what the words of every kind of question give away, in the order of anatomy, level and task."""
-    kinds: defaultdict[Kind, list[tuple[Split, str, str]]] = defaultdict(list)
-    for item in items:
-        if is_closed(item):
-            kinds[kind_of(item)].append((item.split, words_of(item), item.answer))
+    kinds = by_kind(items)
     found = []
     for kind in sorted(kinds, key=lambda kind: tuple(map(str, kind))):
-        train = [(text, answer) for split, text, answer in kinds[kind] if split is Split.TRAIN]
-        test = [(text, answer) for split, text, answer in kinds[kind] if split is Split.TEST]
+        train = [item for item in kinds[kind] if item.split is Split.TRAIN]
+        test = [item for item in kinds[kind] if item.split is Split.TEST]
         if train and test:
             anatomy, level, task, answer_type, counted = kind
             majority, probe = _shares(train, test)
@@ -75,58 +76,67 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
                     tested=len(test),
                     majority=majority,
                     probe=probe,
+                    option=_by_option(train, test) if answer_type is AnswerType.SINGLE else None,
                 )
             )
     return found
 
 
-def is_closed(item: Item) -> bool:
-    """Tell whether an item has one of a few answers, which could be guessed."""
-    return item.is_choice or item.task in (Task.DETECTION, Task.COUNTING)
+def by_kind(items: Iterable[Item]) -> dict[Kind, list[Item]]:
+    """Group the items that have one of a few answers by the kind of question."""
+    kinds: defaultdict[Kind, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.is_choice or item.task in (Task.DETECTION, Task.COUNTING):
+            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(item)
+    return kinds
 
 
-def kind_of(item: Item) -> Kind:
-    """Return which questions an item is compared with."""
-    return item.anatomy, item.level, item.task, item.answer_type, item.counted
-
-
-def words_of(item: Item) -> str:
-    """Return what a guesser reads of an item: question and options."""
-    return " ".join((item.question, *item.options)).lower()
-
-
-def _shares(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> tuple[float, float]:
-    majority, said = guesses(train, [text for text, _ in test])
-    truth = [answer for _, answer in test]
+def _shares(train: Sequence[Item], test: Sequence[Item]) -> tuple[float, float]:
+    majority, said = guesses(train, test)
+    truth = [item.answer for item in test]
     right = sum(one == answer for one, answer in zip(said, truth, strict=True))
     return truth.count(majority) / len(test), right / len(test)
 
 
-def guesses(train: Sequence[tuple[str, str]], texts: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the most frequent answer of the training questions, and what their words make of other questions.
+def guesses(train: Sequence[Item], test: Sequence[Item]) -> tuple[str, list[str]]:
+    """Return the most frequent answer to the training questions, and what their words make of the test questions.
 
     Parameters
     ----------
-    train
-        Text of a question with its options (:func:`words_of`), and its answer.
-    texts
-        Texts of the other questions.
+    train, test
+        Items of one kind.
     """
-    answers = [answer for answer, _ in Counter(answer for _, answer in train).most_common()]
-    words = sorted({word for text, _ in train for word in _WORD.findall(text)})
+    answers = [answer for answer, _ in Counter(item.answer for item in train).most_common()]
+    words = sorted({word for item in train for word in _words(item)})
     place = {word: index for index, word in enumerate(words)}
-    weights = _fitted(_counts([text for text, _ in train], place), [answers.index(answer) for _, answer in train])
-    return answers[0], [answers[index] for index in (_counts(texts, place) @ weights).argmax(axis=1)]
+    weights = _fitted(_features(train, place), [answers.index(item.answer) for item in train])
+    said = (_features(test, place) @ weights).argmax(axis=1)
+    return answers[0], [answers[index] for index in said]
 
 
-def _counts(texts: Sequence[str], place: dict[str, int]) -> csr_array:
-    """Return which words a text has: float64 (texts, words + 1), the last column always 1."""
+def _by_option(train: Sequence[Item], test: Sequence[Item]) -> float:
+    offered = Counter(option for item in train for option in item.options)
+    right = Counter(_right(item) for item in train)
+    guessed = (max(item.options, key=lambda option: right[option] / max(offered[option], 1)) for item in test)
+    return sum(guess == _right(item) for guess, item in zip(guessed, test, strict=True)) / len(test)
+
+
+def _right(item: Item) -> str:
+    return item.lettered_options[item.letters[0]]
+
+
+def _words(item: Item) -> set[str]:
+    return set(_WORD.findall(" ".join((item.question, *item.options)).lower()))
+
+
+def _features(items: Sequence[Item], place: dict[str, int]) -> csr_array:
+    """Return which words an item has: float64 (items, words + 1), the last column always 1."""
     rows, columns = [], []
-    for row, text in enumerate(texts):
-        here = {place[word] for word in _WORD.findall(text) if word in place} | {len(place)}
+    for row, item in enumerate(items):
+        here = [*sorted(place[word] for word in _words(item) if word in place), len(place)]
         rows += [row] * len(here)
-        columns += sorted(here)
-    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(place) + 1))
+        columns += here
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(items), len(place) + 1))
 
 
 def _fitted(features: csr_array, answers: Sequence[int]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmark.generator.chance import one_of
 from benchmark.generator.options import Options
-from benchmark.generator.volumes import AnnotatedVolume, lesions, side
+from benchmark.generator.volumes import AnnotatedVolume, side
 from benchmark.generator.wording import WORDS, fill, forms, sequence_name, sign
 from benchmark.items import AnswerType, Counted, Item, Level, Split, Task, TruthBox
 from sgmri.errors import StateError
@@ -114,7 +114,7 @@ def counting(sample: Sample, counted: Counted, label: str = "") -> Item:
         parts = [f"{_capital(WORDS[one].noun)}: {_boxes(len(sample.of(one)))}." for one in sample.findings]
         total = len(sample.findings)
     elif counted is Counted.LESIONS:
-        found = lesions(boxes)
+        found = sample.volume.lesions_of(label)
         parts = [f"One on {_frames(lesion)}." for lesion in found]
         total = len(found)
     else:
@@ -229,9 +229,9 @@ def _seen(sample: Sample, label: str) -> str:
         return f"{text} is reported for the whole volume."
     where = side(boxes, sample.volume.scan.columns)
     if sample.frame_number is not None:
-        return f"{text} is seen on the {where}: {', '.join(box.published for box in boxes)}."
+        return f"{text} is seen on {where}: {', '.join(box.published for box in boxes)}."
     few = [boxes[index] for index in sorted({0, len(boxes) // 2, len(boxes) - 1})]
-    return f"{text} is seen on {_frames(boxes)}, on the {where}, as at {_listed(few)}."
+    return f"{text} is seen on {_frames(boxes)}, on {where}, as at {_listed(few)}."
 
 
 def _located(sample: Sample, label: str) -> str:
@@ -255,10 +255,10 @@ def _extent(sample: Sample, label: str) -> str:
     boxes = sample.of(label)
     if not boxes:
         return " of the whole volume"
-    where = f" on the {side(boxes, sample.volume.scan.columns)}"
+    where = f" on {side(boxes, sample.volume.scan.columns)}"
     if sample.frame_number is not None:
         return f", {_boxes(len(boxes))}{where}"
-    separate = len(lesions(boxes))
+    separate = len(sample.volume.lesions_of(label))
     return f", {separate} separate {'place' if separate == 1 else 'places'} on {_frames(boxes)},{where}"
 
 

@@ -66,6 +66,8 @@ class AnnotatedVolume:
         Size and origin.
     is_listed
         Whether the annotations name it; False for one that was reviewed and has nothing.
+    planted
+        Its boxes by lesion, where that is known because they were painted; None where boxes are joined by overlap.
     """
 
     volume_id: str
@@ -74,6 +76,7 @@ class AnnotatedVolume:
     study_labels: tuple[str, ...]
     scan: Scan
     is_listed: bool = True
+    planted: tuple[tuple[TruthBox, ...], ...] | None = None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -101,6 +104,12 @@ class AnnotatedVolume:
     def of(self, label: str) -> tuple[TruthBox, ...]:
         """Return the boxes of one label."""
         return tuple(box for box in self.boxes if box.label == label)
+
+    def lesions_of(self, label: str) -> tuple[tuple[TruthBox, ...], ...]:
+        """Return the boxes of one label by lesion."""
+        if self.planted is not None:
+            return tuple(lesion for lesion in self.planted if lesion[0].label == label)
+        return lesions(self.of(label))
 
 
 def lesions(boxes: Sequence[TruthBox]) -> tuple[tuple[TruthBox, ...], ...]:
@@ -132,7 +141,7 @@ def side(boxes: Iterable[TruthBox], columns: int) -> str:
         if box.width > _BILATERAL_SHARE * columns:
             return "both sides of the image"
         sides.add("left" if box.x + box.width / 2 < columns / 2 else "right")
-    return "both sides of the image" if len(sides) > 1 else f"{sides.pop()} side of the image"
+    return "both sides of the image" if len(sides) > 1 else f"the {sides.pop()} side of the image"
 
 
 def is_contiguous(frame_numbers: Iterable[int]) -> bool:

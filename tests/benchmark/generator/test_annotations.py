@@ -103,8 +103,8 @@ def test_a_side_is_the_images_side() -> None:
     def box(x: int, width: int) -> TruthBox:
         return TruthBox(label="Mass", frame_number=1, x=x, y=0, width=width, height=5)
 
-    assert side([box(10, 20)], 320) == "left side of the image"
-    assert side([box(10, 20)], 36) == "right side of the image"
+    assert side([box(10, 20)], 320) == "the left side of the image"
+    assert side([box(10, 20)], 36) == "the right side of the image"
     assert side([box(0, 200)], 320) == side([box(10, 20), box(300, 10)], 320) == "both sides of the image"
 
 
