@@ -107,7 +107,8 @@ def _may_match(truth: Sequence[WrittenBox], predicted: Sequence[WrittenBox]) -> 
         for boxes in (truth, predicted)
     )
     real, said = real[:, None], said[None, :]
-    return (real == said) | np.isnan(real) | np.isnan(said)
+    fits: NDArray[np.bool_] = (real == said) | np.isnan(real) | np.isnan(said)
+    return fits
 
 
 def published_runner_boxes(text: str, anatomy: Anatomy) -> tuple[WrittenBox, ...]:

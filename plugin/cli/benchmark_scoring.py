@@ -204,10 +204,10 @@ def _judge(arguments: argparse.Namespace) -> "Judge | None":
 
 def run_baselines(arguments: argparse.Namespace) -> int:
     """Print what guesses are worth on annotations; answer and score a benchmark by them."""
-    if arguments.annotations is None and arguments.benchmark is None:
-        raise ConfigError("baselines: expected --annotations, --benchmark with --out, or both; found neither")
     if (arguments.benchmark is None) != (arguments.out is None):
         raise ConfigError("baselines: expected --benchmark and --out together, found one of them")
+    if arguments.annotations is None and arguments.benchmark is None:
+        raise ConfigError("baselines: expected --annotations, --benchmark with --out, or both; found neither")
     _check_libraries()
     from benchmark.baselines.answers import write_baselines
     from benchmark.baselines.summary import on_annotations

@@ -16,13 +16,18 @@ def _built(folder: Path, volumes: int) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def phantom_benchmark(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two phantoms with findings, a brain and a knee."""
+    return _built(tmp_path_factory.mktemp("benchmark"), 2)
+
+
 def _run(benchmark: str, engine: str, out: Path, *more: str) -> None:
     assert main(["benchmark", "run", "--benchmark", benchmark, "--model", engine, "--out", str(out), *more]) == 0
 
 
-def _from_end_to_end(tmp_path: Path, volumes: int, *engines: str) -> tuple[str, dict[str, RunScores]]:
-    """Build, run and score; return the leaderboard and the scores."""
-    benchmark = _built(tmp_path / "benchmark", volumes)
+def _to_the_table(benchmark: str, tmp_path: Path, *engines: str) -> tuple[str, dict[str, RunScores]]:
+    """Run and score; return the leaderboard and the scores."""
     runs = {engine: tmp_path / engine for engine in engines}
     for engine, run in runs.items():
         _run(benchmark, engine, run)
@@ -34,9 +39,11 @@ def _from_end_to_end(tmp_path: Path, volumes: int, *engines: str) -> tuple[str, 
     return text.read_text(), {engine: RunScores.read(run) for engine, run in runs.items()}
 
 
-def test_phantoms_from_building_to_the_leaderboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phantoms_from_building_to_the_leaderboard(
+    phantom_benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The classical engine finds what was painted, stands with ranges beside the published rows; again adds nothing."""
-    text, scores = _from_end_to_end(tmp_path, 2, "classical")
+    text, scores = _to_the_table(phantom_benchmark, tmp_path, "classical")
     classical = scores["classical"]
     where = classical.find(Level.VOLUME, Task.LOCALIZATION, "key frame hit")
     assert where is not None and where.value > 0.5
@@ -47,9 +54,9 @@ def test_phantoms_from_building_to_the_leaderboard(tmp_path: Path, capsys: pytes
 
     answers = tmp_path / "classical" / "answers.jsonl"
     before = answers.read_bytes()
-    _run(str(tmp_path / "benchmark"), "classical", tmp_path / "classical")
+    _run(phantom_benchmark, "classical", tmp_path / "classical")
     assert answers.read_bytes() == before
-    _run(str(tmp_path / "benchmark"), "classical", tmp_path / "blank", "--blank", "--limit", "5")
+    _run(phantom_benchmark, "classical", tmp_path / "blank", "--blank", "--limit", "5")
     assert len(read_answers(tmp_path / "blank" / "answers.jsonl")) == 5
     assert "Not for diagnosis" in capsys.readouterr().out
 
@@ -57,17 +64,18 @@ def test_phantoms_from_building_to_the_leaderboard(tmp_path: Path, capsys: pytes
 @pytest.mark.slow
 def test_the_embedded_model_sits_the_same_examination(tmp_path: Path) -> None:
     """Grounded and classical on ten phantoms: both scored, the grounded one with its calibration."""
-    text, scores = _from_end_to_end(tmp_path, 10, "classical", "grounded")
+    text, scores = _to_the_table(_built(tmp_path / "benchmark", 10), tmp_path, "classical", "grounded")
     assert "| grounded | " in text
     accuracy = scores["grounded"].find(Level.VOLUME, Task.DETECTION, "accuracy")
     assert accuracy is not None and accuracy.value > 0.5
     assert scores["grounded"].certainty.sure > 0
 
 
-def test_baselines_of_a_built_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_baselines_of_a_built_benchmark(
+    phantom_benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each is a scored run, ready for the table."""
-    benchmark = _built(tmp_path / "benchmark", 2)
-    assert main(["benchmark", "baselines", "--benchmark", benchmark, "--out", str(tmp_path / "runs")]) == 0
+    assert main(["benchmark", "baselines", "--benchmark", phantom_benchmark, "--out", str(tmp_path / "runs")]) == 0
     assert "| always yes (baseline) |" in capsys.readouterr().out
     scores = json.loads((tmp_path / "runs" / "always-yes" / "scores.json").read_text())
     assert scores["origin"] == "baseline"
@@ -85,10 +93,10 @@ def test_baselines_of_a_built_benchmark(tmp_path: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_wrong_usage_says_what_to_do(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, phantom_benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, and the message names the option."""
     if arguments[0] == "run":
-        arguments = [*arguments, "--benchmark", _built(tmp_path / "benchmark", 1), "--out", str(tmp_path / "run")]
+        arguments = [*arguments, "--benchmark", phantom_benchmark, "--out", str(tmp_path / "run")]
     assert main(["benchmark", *arguments]) == 2
     assert words in capsys.readouterr().err
