@@ -6,6 +6,7 @@ from plugin.cli.main import main
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_numbers_that_need_no_image(fastmri_plus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One command on the real annotations: blind boxes, ceilings, and always yes as the paper's items have it."""
     assert main(["benchmark", "baselines", "--annotations", str(fastmri_plus)]) == 0
