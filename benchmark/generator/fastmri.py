@@ -134,7 +134,7 @@ def read_images(path: Path) -> Images:
         scan=scan,
         voxels=voxels,
         geometry=_geometry(header),
-        timing=_timing(header),
+        timing=_timing(header, scan.sequence),
     )
 
 
@@ -205,7 +205,10 @@ def _geometry(header: Element | None) -> Geometry | None:
     return Geometry(row_spacing_mm=row, column_spacing_mm=column, slice_thickness_mm=thickness)
 
 
-def _timing(header: Element | None) -> dict[str, float]:
-    names = {"TE": "EchoTime", "TR": "RepetitionTime", "TI": "InversionTime"}
+def _timing(header: Element | None, sequence: str) -> dict[str, float]:
+    names = {"TE": "EchoTime", "TR": "RepetitionTime"}
+    if "FLAIR" in sequence:
+        # other sequences have a value there, too, that means nothing: it would make each of them an inversion recovery
+        names["TI"] = "InversionTime"
     found = {keyword: _numbers(header, f"sequenceParameters/{name}") for name, keyword in names.items()}
     return {keyword: values[0] for keyword, values in found.items() if values and values[0] > 0}

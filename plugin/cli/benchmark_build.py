@@ -11,6 +11,7 @@ from typing import Any
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError
 
+_OUT = Path("benchmark-out")
 _MODES = ("paper", "exhaustive")
 _PICTURES = ("published", "product", "dicom")
 
@@ -30,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     images.add_argument(
         "--fastmri", type=Path, required=True, metavar="DIR", help="the HDF5 files, searched with subfolders"
     )
-    images.add_argument("--out", type=Path, required=True, metavar="DIR", help="the benchmark's folder")
+    images.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"its folder; default: {_OUT}")
     images.add_argument("--only", nargs="+", choices=_PICTURES, default=_PICTURES, help="default: all three")
     images.add_argument(
         "--volumes", nargs="+", metavar="NAME", help="default: all that the items in OUT ask about, or all"
@@ -44,7 +45,7 @@ def _add_build(commands: "argparse._SubParsersAction[Any]") -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--annotations", type=Path, metavar="DIR", help="the CSV files and file lists of fastMRI+")
     source.add_argument("--phantoms", type=int, metavar="N", help="N synthetic volumes, with their images")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the benchmark goes")
+    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"where it goes; default: {_OUT}")
     parser.add_argument("--mode", choices=_MODES, default="paper", help="as many as published (default), or everything")
     parser.add_argument("--fastmri", type=Path, metavar="DIR", help="the HDF5 files: true sizes, splits and patients")
     parser.add_argument(
