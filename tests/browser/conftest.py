@@ -1,4 +1,3 @@
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from tests.e2e.system import require
 
 TIMEOUT_MS = 90_000
 """For whatever is waited for: generous, because the machine may be busy, and never slept through."""
-HARMLESS: tuple[re.Pattern[str], ...] = ()
-"""Errors on OHIF's console that are its own and change nothing; none with 3.13.2."""
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +47,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("response", lambda answer: wrong.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
     yield page
     context.close()
-    assert [text for text in wrong if not any(pattern.search(text) for pattern in HARMLESS)] == []
+    assert wrong == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
