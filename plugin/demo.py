@@ -9,16 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.phantoms import Phantom, make, write
+from dicom_io import identity
 from dicom_io.network import Destination, echo
 from dicom_io.query import Level, Match, find, get
 from dicom_io.results import differences_in_files
 from dicom_io.scu import sendable, store
 from dicom_io.services import COMPREHENSIVE_3D_SR, SEGMENTATION
-from plugin.parts import PacsPart, free_port, start_broker, start_pacs, wait_until
+from plugin.parts import PacsPart, free_port, start_broker, start_pacs, start_viewer, wait_until
 from plugin.processes import PartFailed, Processes
 from sgmri import readings
 from sgmri.errors import PeerUnavailable
@@ -54,6 +55,8 @@ class Options:
         Who reads.
     keep
         Whether everything goes on running until Ctrl-C.
+    view
+        Whether a viewer shows the result.
     """
 
     out: Path
@@ -63,6 +66,7 @@ class Options:
     pacs: str = "auto"
     engine: str = DEFAULT_ENGINE
     keep: bool = False
+    view: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,8 @@ class Outcome:
         on how many one of the lesion's own name.
     contact_sheet
         The picture.
+    link
+        The address at which the viewer opens the result; empty where there is no viewer.
     """
 
     series: SeriesRow
@@ -100,6 +106,7 @@ class Outcome:
     found: int = 0
     named: int = 0
     contact_sheet: Path | None = None
+    link: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -147,6 +154,7 @@ class _Trip:
     phantom: Phantom
     sent: tuple[Path, ...]
     journal: Journal
+    viewer_url: str
 
 
 def _travel(
@@ -159,9 +167,14 @@ def _travel(
     broker = start_broker(options.broker, processes, state_dir / "broker")
     say(f"broker    {broker.name}")
     port = free_port()
-    pacs = start_pacs(options.pacs, processes, state_dir / "pacs", {LISTENER: port, REVIEWER: free_port()})
+    peers = {LISTENER: port, REVIEWER: free_port(), SCANNER: free_port()}
+    pacs = start_pacs(options.pacs, processes, state_dir / "pacs", peers)
     with pacs.running:
         say(f"PACS      {pacs.name} ({pacs.ae_title}, port {pacs.port})")
+        viewer_url = ""
+        if options.view:
+            viewer_url = start_viewer(pacs, processes, say)
+            say(f"viewer    OHIF, {viewer_url}")
         config = state_dir / "sgmri.toml"
         config.write_text(configuration(state_dir, port, broker.url, pacs, options.engine), encoding="utf-8")
         _start_plugin(processes, config)
@@ -171,12 +184,22 @@ def _travel(
 
         phantom = make(options.phantom, seed=options.seed)
         sent = write(phantom, state_dir / "scanner")
+        if options.view:  # boxes are shown over the images, which a site's PACS has from the scanner
+            store(replace(listener, ae_title=pacs.ae_title, port=pacs.port), [sendable(path) for path in sent])
         store(listener, [sendable(path) for path in sent])
         say(f"scanner   sent {len(sent)} instances of the {phantom.anatomy} phantom {phantom.name!r} ({SCANNER})")
 
         journal = Journal(sqlite_url(state_dir / "state"))
         try:
-            trip = _Trip(options=options, state_dir=state_dir, pacs=pacs, phantom=phantom, sent=sent, journal=journal)
+            trip = _Trip(
+                options=options,
+                state_dir=state_dir,
+                pacs=pacs,
+                phantom=phantom,
+                sent=sent,
+                journal=journal,
+                viewer_url=viewer_url,
+            )
             outcome = _review(trip, _follow(journal, processes, say))
         finally:
             journal.close()
@@ -257,7 +280,18 @@ def _review(trip: _Trip, row: SeriesRow) -> Outcome:
         found=_found(trip.phantom, reading),
         named=_found(trip.phantom, reading, by_name=True),
         contact_sheet=out / "contact-sheet.png",
+        link=_link(trip.viewer_url, reading),
     )
+
+
+def _link(viewer_url: str, reading: Reading) -> str:
+    if not viewer_url:
+        return ""
+    from plugin.viewer.web import deep_link  # its libraries are an extra
+
+    # OHIF shows a measurement report without measurements as a black page: then rather the images
+    opened = identity.result_uids(reading).sr_series if reading.findings else reading.series_instance_uid
+    return deep_link(viewer_url, reading.study_instance_uid, opened)
 
 
 def _compare(trip: _Trip, row: SeriesRow, reading: Reading) -> tuple[tuple[Match, ...], tuple[str, ...]]:

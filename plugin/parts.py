@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -13,6 +14,7 @@ from pathlib import Path
 from conformance.pacs import SmallPacs
 from dicom_io.network import Destination, echo
 from plugin.processes import PartFailed, Processes
+from plugin.viewer import require_libraries
 from sgmri.errors import ConfigError, PeerUnavailable
 
 _READY_S = 30.0
@@ -30,12 +32,23 @@ class BrokerPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacsPart:
-    """A running PACS; leaving ``running`` stops the embedded one."""
+    """A running PACS.
+
+    Parameters
+    ----------
+    name, ae_title, port
+        Which it is, and where.
+    running
+        Leaving it stops the embedded one.
+    dicomweb_url
+        Root of its DICOMweb; None where it has none.
+    """
 
     name: str
     ae_title: str
     port: int
     running: AbstractContextManager[object]
+    dicomweb_url: str | None = None
 
 
 def free_port() -> int:
@@ -130,13 +143,59 @@ def start_pacs(kind: str, processes: Processes, directory: Path, peers: dict[str
         return PacsPart(name="embedded small PACS", ae_title="SMALLPACS", port=pacs.port, running=stopping)
     if orthanc is None:
         raise ConfigError("expected Orthanc (apt-get install orthanc), found none; or use --pacs embedded")
-    port = port or free_port()
+    port, http_port = port or free_port(), free_port()
     config = directory / "orthanc.json"
-    config.write_text(json.dumps(orthanc_config(directory, port, free_port(), peers)), encoding="utf-8")
+    settings = orthanc_config(directory, port, http_port, peers)
+    config.write_text(json.dumps(settings), encoding="utf-8")
     processes.start("orthanc", [orthanc, str(config)], cwd=directory)
     caller = Destination(ae_title="ORTHANC", host=_LOOPBACK, port=port, calling_ae_title=next(iter(peers)))
     wait_until(lambda: _answers_echo(caller), processes, "Orthanc")
-    return PacsPart(name="Orthanc", ae_title="ORTHANC", port=port, running=nullcontext())
+    return PacsPart(
+        name="Orthanc",
+        ae_title="ORTHANC",
+        port=port,
+        running=nullcontext(),
+        dicomweb_url=f"http://{_LOOPBACK}:{http_port}/dicom-web" if settings["Plugins"] else None,
+    )
+
+
+def start_viewer(pacs: PacsPart, processes: Processes, say: Callable[[str], None]) -> str:
+    """Start the viewer in front of a PACS on a free port of the loopback interface.
+
+    Parameters
+    ----------
+    pacs
+        What it shows.
+    processes
+        Where it runs.
+    say
+        Told when its files are fetched.
+
+    Returns
+    -------
+    Its address, without a slash at its end.
+
+    Raises
+    ------
+    ConfigError
+        If the PACS has no DICOMweb, or the viewer's libraries are not installed.
+    PeerUnavailable
+        If its files are not there yet and cannot be fetched.
+    """
+    require_libraries()
+    from plugin.viewer import ohif  # needs the libraries
+
+    if pacs.dicomweb_url is None:
+        raise ConfigError(
+            f"expected a PACS with DICOMweb for the viewer, found {pacs.name} without; install Orthanc with its "
+            "plug-in (apt-get install orthanc orthanc-dicomweb)"
+        )
+    ohif.fetch(say)
+    port = free_port()
+    command = [sys.executable, "-m", "plugin.cli", "viewer", "--dicomweb", pacs.dicomweb_url, "--port", str(port)]
+    processes.start("viewer", command)
+    wait_until(lambda: _accepts(port), processes, "the viewer")
+    return f"http://{_LOOPBACK}:{port}"
 
 
 def orthanc_config(directory: Path, port: int, http_port: int, peers: dict[str, int]) -> dict[str, object]:

@@ -28,6 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--broker", choices=["auto", "redis", "embedded"], default="auto")
     parser.add_argument("--pacs", choices=["auto", "orthanc", "embedded"], default="auto")
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument("--view", action="store_true", help="show the result in a viewer (OHIF); --keep is implied")
     parser.set_defaults(run=run)
 
 
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         broker=arguments.broker,
         pacs=arguments.pacs,
         engine=arguments.engine,
-        keep=arguments.keep,
+        keep=arguments.keep or arguments.view,
+        view=arguments.view,
     )
 
     def show(outcome: Outcome) -> None:
@@ -91,6 +93,8 @@ def _show(outcome: Outcome) -> None:
             f"{len(outcome.reading.tracklets)} segments, {len(outcome.reading.answers)} answers)"
         )
     print(f"Contact sheet: {outcome.contact_sheet}")
+    if outcome.link:
+        print(f"\nOpen the result in a browser on this machine:\n{outcome.link}")
 
 
 def _knows(engine: str) -> str:

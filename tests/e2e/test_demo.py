@@ -77,3 +77,12 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
         time.sleep(0.1)
     assert processes_of(tmp_path / "tmp") == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_viewer_needs_a_pacs_with_dicomweb(tmp_path: Path) -> None:
+    """``--view`` over the small PACS: wrong usage, and the words say what to install."""
+    child = demo(tmp_path, "--broker", "embedded", "--pacs", "embedded", "--view")
+    printed, _ = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert "expected a PACS with DICOMweb for the viewer" in printed
+    assert "apt-get install orthanc orthanc-dicomweb" in printed
