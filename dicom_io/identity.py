@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from dicom_io.kinds import ResultKind
 from sgmri.findings import Finding, Tracklet
 from sgmri.readings import EngineIdentity, Reading
 
@@ -82,17 +83,17 @@ class ResultUids:
     ----------
     key
         :func:`reading_key` of the reading.
-    sr_series, sr_instance
-        Series and SOP Instance UID of the structured report.
-    seg_series, seg_instance
-        Series and SOP Instance UID of the segmentation.
     """
 
     key: str
-    sr_series: str
-    sr_instance: str
-    seg_series: str
-    seg_instance: str
+
+    def series(self, kind: ResultKind) -> str:
+        """Return the Series Instance UID of an object: each kind has a series of its own."""
+        return derived_uid(f"{kind} series", self.key)
+
+    def instance(self, kind: ResultKind) -> str:
+        """Return the SOP Instance UID of an object."""
+        return derived_uid(f"{kind} instance", self.key)
 
     def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
@@ -105,11 +106,4 @@ class ResultUids:
 
 def result_uids(reading: Reading) -> ResultUids:
     """Return the UIDs of a reading's results."""
-    key = reading_key(reading)
-    return ResultUids(
-        key=key,
-        sr_series=derived_uid("SR series", key),
-        sr_instance=derived_uid("SR instance", key),
-        seg_series=derived_uid("SEG series", key),
-        seg_instance=derived_uid("SEG instance", key),
-    )
+    return ResultUids(key=reading_key(reading))

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Final
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.services import COMPREHENSIVE_3D_SR
 from sgmri.findings import Finding, Tracklet
 from sgmri.geometry import iou
@@ -78,7 +79,9 @@ def _revised(reading: Reading, earlier: Reading) -> Reading:
         tracklets=tuple(tracklets.values()),
         answers=tuple(_renamed(answer, tracklets, names) for answer in reading.answers),
         predecessor=ReportRef(
-            sop_class_uid=COMPREHENSIVE_3D_SR, sop_instance_uid=uids.sr_instance, series_instance_uid=uids.sr_series
+            sop_class_uid=COMPREHENSIVE_3D_SR,
+            sop_instance_uid=uids.instance(ResultKind.SR),
+            series_instance_uid=uids.series(ResultKind.SR),
         ),
     )
 

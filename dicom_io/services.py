@@ -128,7 +128,10 @@ _TRAVELLERS = (
     ("1.2.840.10008.5.1.4.1.1.88.59", "Key Object Selection Document Storage"),
     ("1.2.840.10008.5.1.4.1.1.104.1", "Encapsulated PDF Storage"),
 )
-_RESULTS = ((COMPREHENSIVE_3D_SR, "Comprehensive 3D SR Storage"), (SEGMENTATION, "Segmentation Storage"))
+_RESULTS = (
+    (COMPREHENSIVE_3D_SR, "Comprehensive 3D SR Storage"),
+    (SEGMENTATION, "Segmentation Storage"),
+)
 
 
 def _rows() -> Iterator[Service]:

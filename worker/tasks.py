@@ -18,7 +18,9 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from dicom_io.results import ResultKind, write_results
+from dicom_io.kinds import ResultKind
+from dicom_io.profiles import profile_for
+from dicom_io.results import write_results
 from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
@@ -150,7 +152,7 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
     reading = revise(product.reading, _earlier(place, row))
-    objects = write_results(reading, paths, directory)
+    objects = write_results(reading, paths, directory, profile=profile_for(place.settings.delivery))
     (directory / _READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     timing("write objects", place.journal.clock() - begin)
     revised = reading.predecessor.sop_instance_uid if reading.predecessor else None

@@ -26,6 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects import envelope
 from dicom_io.objects.sources import FrameGeometry, by_instance, frame_geometry, leniently, ordered_sources
 from sgmri.errors import MalformedInstance, UnsupportedSeries
@@ -81,9 +82,9 @@ def encode_segmentation(reading: Reading, sources: Sequence[Dataset]) -> Segment
             pixel_array=_masks(reading, indices),
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=_descriptions(reading),
-            series_instance_uid=identity.result_uids(reading).seg_series,
+            series_instance_uid=identity.result_uids(reading).series(ResultKind.SEG),
             series_number=envelope.SEG_SERIES_NUMBER,
-            sop_instance_uid=identity.result_uids(reading).seg_instance,
+            sop_instance_uid=identity.result_uids(reading).instance(ResultKind.SEG),
             instance_number=1,
             manufacturer=identity.MANUFACTURER,
             transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -39,6 +39,7 @@ from pydicom.sr.codedict import codes as dictionary
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.answers import DecodedAnswer
 from dicom_io.objects.sources import leniently, ordered_sources
@@ -183,9 +184,9 @@ def encode_report(
         ds = Comprehensive3DSR(
             evidence=_evidence(reading, sources, segmentation),
             content=root,
-            series_instance_uid=uids.sr_series,
+            series_instance_uid=uids.series(ResultKind.SR),
             series_number=envelope.SR_SERIES_NUMBER,
-            sop_instance_uid=uids.sr_instance,
+            sop_instance_uid=uids.instance(ResultKind.SR),
             instance_number=1,
             manufacturer=identity.MANUFACTURER,
             is_complete=all(answer.unanswered is None for answer in reading.answers),

@@ -1,0 +1,100 @@
+"""How each kind of result object is made of a reading, and held against it: one row a kind."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_io import proof
+from dicom_io.kinds import ResultKind
+from dicom_io.objects import seg, sr
+from dicom_io.profiles import Profile
+from sgmri.errors import ConfigError
+from sgmri.questions import QuestionSet
+from sgmri.readings import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Context:
+    """What an encoder may ask for beside the reading and its source headers.
+
+    Parameters
+    ----------
+    questions
+        The set that was asked.
+    profile
+        What the destination gets.
+    pixels
+        Decodes frames, 0-based: float32 (frames, rows, columns), modality values; nothing is decoded before it is
+        called.
+    made
+        The objects that were made before, by kind.
+    left_out
+        Why a kind was not made though the profile has it, by kind.
+    """
+
+    questions: QuestionSet
+    profile: Profile
+    pixels: Callable[[Sequence[int]], NDArray[np.float32]]
+    made: Mapping[ResultKind, Dataset]
+    left_out: Mapping[ResultKind, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """One kind's row.
+
+    Parameters
+    ----------
+    encode
+        Makes the object of a reading and its source headers; None where there is nothing to say. Raises
+        UnsupportedSeries where the source forbids this kind alone.
+    differences
+        Yields one sentence for each difference between a reading and an object that was read back.
+    """
+
+    encode: Callable[[Reading, Sequence[Dataset], Context], Dataset | None]
+    differences: Callable[[Reading, Dataset, QuestionSet], Iterator[str]]
+
+
+def _segmentation(reading: Reading, sources: Sequence[Dataset], _: Context) -> Dataset | None:
+    return seg.encode_segmentation(reading, sources)
+
+
+def _report(reading: Reading, sources: Sequence[Dataset], context: Context) -> Dataset:
+    return sr.encode_report(
+        reading,
+        sources,
+        segmentation=context.made.get(ResultKind.SEG),
+        no_segmentation_reason=context.left_out.get(ResultKind.SEG, ""),
+        questions=context.questions,
+    )
+
+
+WRITERS: Final[Mapping[ResultKind, Writer]] = MappingProxyType(
+    {
+        ResultKind.SEG: Writer(encode=_segmentation, differences=proof.segmentation_differences),
+        ResultKind.SR: Writer(encode=_report, differences=proof.report_differences),
+    }
+)
+"""Every kind that can be made."""
+
+
+def writer(kind: ResultKind) -> Writer:
+    """Return a kind's row.
+
+    Raises
+    ------
+    ConfigError
+        If this kind cannot be made.
+    """
+    try:
+        return WRITERS[kind]
+    except KeyError:
+        raise ConfigError(
+            f"expected result objects among {', '.join(WRITERS)}, found {kind}; name other viewers in delivery.viewers"
+        ) from None
