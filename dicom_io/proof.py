@@ -11,7 +11,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicom_io import codes, identity
-from dicom_io.objects import answers, seg, sr
+from dicom_io.objects import answers, capture, gsps, key_objects, pdf, seg, sr
+from dicom_io.objects.marks import marks_by_frame
 from dicom_io.objects.seg import DecodedMask
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading
@@ -123,3 +124,42 @@ def segmentation_differences(reading: Reading, segmentation: Dataset, _: Questio
 def _lies_at(mask: DecodedMask, position_mm: tuple[float, float, float]) -> bool:
     pairs = zip(mask.position_mm, position_mm, strict=True)
     return all(abs(found - wanted) <= _POSITION_TOLERANCE_MM for found, wanted in pairs)
+
+
+def presentation_differences(reading: Reading, presentation: Dataset, _: QuestionSet) -> Iterator[str]:
+    """Yield how a presentation state differs from its reading; raises as :func:`gsps.decode_presentation`."""
+    expected, found = gsps.expected_marks(reading), gsps.decode_presentation(presentation)
+    if len(expected) != len(found):
+        yield f"presentation state: {len(found)} boxes, expected {len(expected)}"
+    for number, (want, got) in enumerate(zip(expected, found, strict=False), start=1):
+        if want != got:
+            yield f"presentation state, box {number} ({want.tracklet_id}) differs"
+
+
+def capture_differences(reading: Reading, ds: Dataset, _: QuestionSet) -> Iterator[str]:
+    """Yield how a secondary capture differs from its reading; raises as :func:`capture.decode_capture`."""
+    marks, found = marks_by_frame(reading), capture.decode_capture(ds)
+    if len(marks) != len(found):
+        yield f"secondary capture: {len(found)} pictures, expected {len(marks)}"
+    for frame_index, picture in zip(marks, found, strict=False):
+        ref = reading.frames[frame_index]
+        if (picture.sop_instance_uid, picture.frame_number) != (ref.sop_instance_uid, ref.frame_number):
+            yield f"secondary capture, frame {frame_index + 1}: its source differs"
+        if not capture.shows(picture, reading, frame_index, marks[frame_index]):
+            yield f"secondary capture, frame {frame_index + 1}: what is drawn differs"
+
+
+def document_differences(reading: Reading, ds: Dataset, questions: QuestionSet) -> Iterator[str]:
+    """Yield how an encapsulated page differs from its reading; raises as :func:`pdf.decode_document`."""
+    expected, found = pdf.expected_document(reading, questions), pdf.decode_document(ds)
+    for field in fields(expected):
+        if getattr(expected, field.name) != getattr(found, field.name):
+            yield f"page: {field.name} differs"
+
+
+def key_object_differences(reading: Reading, ds: Dataset, _: QuestionSet) -> Iterator[str]:
+    """Yield how key objects differ from their reading; raises as :func:`key_objects.decode_key_objects`."""
+    expected, found = key_objects.expected_selection(reading), key_objects.decode_key_objects(ds)
+    for field in fields(expected):
+        if getattr(expected, field.name) != getattr(found, field.name):
+            yield f"key objects: {field.name} differs"

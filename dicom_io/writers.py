@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io import proof
 from dicom_io.kinds import ResultKind
-from dicom_io.objects import seg, sr
+from dicom_io.objects import capture, gsps, key_objects, pdf, seg, sr
 from dicom_io.profiles import Profile
 from sgmri.errors import ConfigError
 from sgmri.questions import QuestionSet
@@ -75,10 +75,30 @@ def _report(reading: Reading, sources: Sequence[Dataset], context: Context) -> D
     )
 
 
+def _presentation(reading: Reading, sources: Sequence[Dataset], _: Context) -> Dataset | None:
+    return gsps.encode_presentation(reading, sources)
+
+
+def _capture(reading: Reading, sources: Sequence[Dataset], context: Context) -> Dataset | None:
+    return capture.encode_capture(reading, sources, pixels=context.pixels)
+
+
+def _document(reading: Reading, sources: Sequence[Dataset], context: Context) -> Dataset:
+    return pdf.encode_document(reading, sources, pixels=context.pixels, questions=context.questions)
+
+
+def _key_objects(reading: Reading, sources: Sequence[Dataset], _: Context) -> Dataset | None:
+    return key_objects.encode_key_objects(reading, sources)
+
+
 WRITERS: Final[Mapping[ResultKind, Writer]] = MappingProxyType(
     {
         ResultKind.SEG: Writer(encode=_segmentation, differences=proof.segmentation_differences),
         ResultKind.SR: Writer(encode=_report, differences=proof.report_differences),
+        ResultKind.PR: Writer(encode=_presentation, differences=proof.presentation_differences),
+        ResultKind.SC: Writer(encode=_capture, differences=proof.capture_differences),
+        ResultKind.PDF: Writer(encode=_document, differences=proof.document_differences),
+        ResultKind.KO: Writer(encode=_key_objects, differences=proof.key_object_differences),
     }
 )
 """Every kind that can be made."""

@@ -9,7 +9,6 @@ References
 PS3.3 A.51 (Segmentation IOD), C.8.20.2 (Segmentation Image), C.7.6.16.2.6 (Derivation Image)
 """
 
-import colorsys
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Final
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
-from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -27,7 +25,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from dicom_io import codes, identity
 from dicom_io.kinds import ResultKind
-from dicom_io.objects import envelope
+from dicom_io.objects import colours, envelope
 from dicom_io.objects.sources import FrameGeometry, by_instance, frame_geometry, leniently, ordered_sources
 from sgmri.errors import MalformedInstance, UnsupportedSeries
 from sgmri.findings import Tracklet
@@ -213,16 +211,10 @@ def _descriptions(reading: Reading) -> list[SegmentDescription]:
                 tracking_uid=uids.segment_uid(tracklet),
                 tracking_id=tracklet.tracklet_id,
                 anatomic_regions=[codes.written(concept.site)],
-                display_color=_colour(number),
+                display_color=colours.cielab(number),
             )
         )
     return descriptions
-
-
-def _colour(number: int) -> CIELabColor:
-    """Return a strong colour for a segment; steps of the golden ratio keep neighbours far apart."""
-    red, green, blue = colorsys.hsv_to_rgb((number * 0.618033988749895) % 1.0, 0.85, 1.0)
-    return CIELabColor.from_rgb(round(red * 255), round(green * 255), round(blue * 255))
 
 
 def _refer_to_sources(ds: Dataset, reading: Reading, indices: Sequence[int]) -> None:

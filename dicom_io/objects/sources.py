@@ -39,6 +39,7 @@ C.7.2.1, C.7.2.2)."""
 _IMAGE = (
     *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
     *("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "BodyPartExamined"),
+    *("Laterality", "ImageLaterality"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("FrameOfReferenceUID", "PositionReferenceIndicator", "Rows", "Columns", "NumberOfFrames", "SliceThickness"),
     *("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"),

@@ -48,7 +48,7 @@ from sgmri.errors import EngineError, MalformedInstance
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
-from sgmri.readings import Reading, ReportRef
+from sgmri.readings import EngineIdentity, Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
 
 _IMAGING_MEASUREMENTS: Final = CodedConcept(value="126010", scheme="DCM", meaning="Imaging Measurements")
@@ -217,7 +217,7 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     """Return the root container of TID 1500."""
     groups = list(_groups(reading))
     report = MeasurementReport(
-        observation_context=_observer(reading),
+        observation_context=ObservationContext(observer_device_context=device_observer(reading.engine)),
         procedure_reported=codes.written(codes.PROCEDURE[reading.anatomy]),
         imaging_measurements=groups or [_placeholder()],
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(codes.written(codes.ENGLISH)),
@@ -230,8 +230,8 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     return root
 
 
-def _observer(reading: Reading) -> ObservationContext:
-    engine = reading.engine
+def device_observer(engine: EngineIdentity) -> ObserverContext:
+    """Return the item that says which device observed (PS3.16 TID 1002, TID 1004)."""
     device = DeviceObserverIdentifyingAttributes(
         uid=identity.device_uid(engine),
         name=f"{identity.MODEL_NAME} {engine.name} {engine.version}",
@@ -239,11 +239,7 @@ def _observer(reading: Reading) -> ObservationContext:
         model_name=identity.MODEL_NAME,
         serial_number=engine.digest,
     )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=dictionary.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    return ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
 
 
 def _placeholder() -> MeasurementsAndQualitativeEvaluations:
@@ -364,12 +360,13 @@ def _decoded_box(group: Dataset) -> DecodedBox:
         laterality=None if side is None else _SIDE_OF.get(side),
         sop_instance_uid=str(reference.ReferencedSOPInstanceUID),
         frame_number=None if number is None else int(number),
-        box=_box(region),
+        box=box_of(region),
         comment=shown,
     )
 
 
-def _box(region: Dataset) -> Box:
+def box_of(region: Dataset) -> Box:
+    """Return the box of a closed polyline; ValueError where it is none."""
     values = [float(value) for value in region.GraphicData]
     points = list(zip(values[::2], values[1::2], strict=True))
     x, y = [point[0] for point in points], [point[1] for point in points]
