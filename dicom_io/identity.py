@@ -61,7 +61,7 @@ def device_uid(engine: EngineIdentity) -> str:
 
 
 def reading_key(reading: Reading) -> str:
-    """Return the key of a reading: which frames were read, by whom, and what was asked.
+    """Return the key of a reading: which frames were read, by whom, what was asked, and what was retracted before.
 
     The order of the frames does not matter; when they were read does not either.
 
@@ -71,7 +71,9 @@ def reading_key(reading: Reading) -> str:
     """
     sources = sorted(f"{ref.sop_instance_uid}#{ref.frame_number or ''}" for ref in reading.frames)
     engine = reading.engine
-    words = (*sources, engine.name, engine.version, engine.digest, reading.question_set_id)
+    words = [*sources, engine.name, engine.version, engine.digest, reading.question_set_id]
+    if reading.edition:
+        words.append(f"edition {reading.edition}")
     return hashlib.sha256(_SEPARATOR.join(words).encode()).hexdigest()
 
 

@@ -128,19 +128,8 @@ def _make(
 
 
 def _written(ds: Dataset, kind: ResultKind, directory: Path) -> ResultObject:
-    """Write under a temporary name, make it durable, then give it its name."""
     path = directory / FILE_NAME[kind]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with leniently(), temporary.open("wb") as stream:
-        ds.save_as(stream, enforce_file_format=True)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_object(ds, path)
     return ResultObject(
         kind=kind,
         sop_class_uid=str(ds.SOPClassUID),
@@ -148,6 +137,21 @@ def _written(ds: Dataset, kind: ResultKind, directory: Path) -> ResultObject:
         series_instance_uid=str(ds.SeriesInstanceUID),
         path=path,
     )
+
+
+def write_object(ds: Dataset, path: Path) -> None:
+    """Write an object under a temporary name, make it durable, then give it its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with leniently(), temporary.open("wb") as stream:
+        ds.save_as(stream, enforce_file_format=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _prove(reading: Reading, results: Sequence[ResultObject], questions: QuestionSet) -> None:

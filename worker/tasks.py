@@ -35,11 +35,11 @@ from worker.delivery import deliver
 from worker.journal import Journal, SeriesRow
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
-from worker.revisions import earlier_reports, leave
+from worker.revisions import earlier_readings, edition, leave
 
 _log = logging.getLogger(__name__)
 
-_READING_FILE = "reading.json"
+READING_FILE = "reading.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +151,9 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     directory = place.results_dir(row)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
-    reading = revise(product.reading, _earlier(place, row))
+    reading = _revising(place, row, replace(product.reading, edition=edition(place.journal, row)))
     objects = write_results(reading, paths, directory, profile=profile_for(place.settings.delivery))
-    (directory / _READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
+    (directory / READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     timing("write objects", place.journal.clock() - begin)
     revised = reading.predecessor.sop_instance_uid if reading.predecessor else None
     return tuple(
@@ -170,11 +170,14 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     )
 
 
-def _earlier(place: Workplace, row: SeriesRow) -> list[Reading]:
-    """Return the readings that this one may revise, the newest first."""
-    generations = earlier_reports(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
-    paths = (place.results_dir(replace(row, generation=generation)) / _READING_FILE for generation in generations)
-    return [readings.from_json(path.read_text(encoding="utf-8")) for path in paths]
+def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
+    """Let a reading revise the earlier ones of its series that count."""
+    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
+    paths = (place.results_dir(replace(row, generation=one.generation)) / READING_FILE for one in earlier)
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    return revise(
+        reading, [readings.from_json(text) for text in texts], reported=any(e.has_report for e in earlier[:1])
+    )
 
 
 def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> None:
