@@ -51,9 +51,6 @@ from sgmri.questions import QuestionSet
 from sgmri.readings import Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
 
-_IMAGING_MEASUREMENTS: Final = CodedConcept(value="126010", scheme="DCM", meaning="Imaging Measurements")
-_MEASUREMENT_GROUP: Final = CodedConcept(value="125007", scheme="DCM", meaning="Measurement Group")
-_IMAGE_REGION: Final = CodedConcept(value="111030", scheme="DCM", meaning="Image Region")
 _SIDE_OF: Final = MappingProxyType({concept: side for side, concept in codes.SIDE.items()})
 
 
@@ -225,7 +222,7 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     root: Dataset = report[0]
     # highdicom cannot write a report without measurements; an empty container would break PS3.16 TID 1500, so that
     # it goes with its placeholder
-    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != _IMAGING_MEASUREMENTS]
+    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != codes.IMAGING_MEASUREMENTS]
     root.ContentSequence = ContentSequence([*kept, evaluations])
     return root
 
@@ -338,8 +335,8 @@ def decode_report(ds: Dataset) -> DecodedReport:
 
 def measurement_groups(ds: Dataset) -> tuple[Dataset, ...]:
     """Return the measurement groups of a report, in order; none where it has no "Imaging Measurements"."""
-    measurements = tree.first(ds, _IMAGING_MEASUREMENTS)
-    return () if measurements is None else tuple(tree.children(measurements, _MEASUREMENT_GROUP))
+    measurements = tree.first(ds, codes.IMAGING_MEASUREMENTS)
+    return () if measurements is None else tuple(tree.children(measurements, codes.MEASUREMENT_GROUP))
 
 
 def _decoded_box(group: Dataset) -> DecodedBox:
@@ -351,7 +348,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
 
     tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER))
     shown = tree.text_of(item(codes.COMMENT))
-    site, region = item(codes.FINDING_SITE), item(_IMAGE_REGION)
+    site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
     reference = next(tree.children(region), Dataset()).ReferencedSOPSequence[0]
     number = reference.get("ReferencedFrameNumber")
