@@ -209,7 +209,7 @@ def require_known(ds: Dataset) -> None:
 
 def written_in(ds: Dataset) -> Iterator[CodedConcept]:
     """Yield every code of an object, at any depth."""
-    for element in ds.values():
+    for element in ds:
         if element.VR == "SQ":
             for item in element.value:
                 if "CodeMeaning" in item:

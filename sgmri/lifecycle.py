@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """The destination cannot be reached; delivery goes on trying."""
     STORE_REFUSED = "STORE_REFUSED"
     """The destination refused an object for good."""
+    VIEWER_RULE = "VIEWER_RULE"
+    """A result breaks a rule of a viewer at the destination; the log names the rule, and nothing was sent."""
     COMMITMENT_REFUSED = "COMMITMENT_REFUSED"
     """The destination refused storage commitment."""
     COMMITMENT_LATE = "COMMITMENT_LATE"

@@ -50,7 +50,10 @@ from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
+from sgmri.volume import FrameRef
 
+RECTANGLE_TOOL: Final = "Cornerstone3DTools@^0.1.0:RectangleROI"
+"""How the tracking identifier of a box begins for OHIF up to 3.11, which makes measurements of these only."""
 _SIDE_OF: Final = MappingProxyType({concept: side for side, concept in codes.SIDE.items()})
 
 
@@ -145,6 +148,7 @@ def encode_report(
     segmentation: Dataset | None,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
+    cornerstone_tracking: bool = False,
 ) -> Comprehensive3DSR:
     """Write a reading as a structured report.
 
@@ -160,6 +164,8 @@ def encode_report(
         Why none was written; empty where there was nothing to segment.
     questions
         The set that was asked; None for the standard set of the reading's ``question_set_id``.
+    cornerstone_tracking
+        Whether tracking identifiers begin with :data:`RECTANGLE_TOOL`.
 
     Raises
     ------
@@ -178,6 +184,9 @@ def encode_report(
     uids = identity.result_uids(reading)
     with leniently():
         root = _root(reading, evaluations)
+        if cornerstone_tracking:
+            for group in measurement_groups(root):
+                _name_the_tool(group)
         ds = Comprehensive3DSR(
             evidence=_evidence(reading, sources, segmentation),
             content=root,
@@ -270,15 +279,7 @@ def _group(
     engine, ref = reading.engine, reading.frames[finding.frame_index]
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
-        referenced_region=ImageRegion(
-            graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=np.asarray(finding.box.polyline(), dtype=np.float64),
-            source_image=SourceImageForRegion(
-                referenced_sop_class_uid=ref.sop_class_uid,
-                referenced_sop_instance_uid=ref.sop_instance_uid,
-                referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
-            ),
-        ),
+        referenced_region=_region(finding.box, ref),
         finding_category=codes.written(codes.category(concept.written)),
         finding_type=found,
         finding_sites=[_finding_site(tracklet)],
@@ -288,6 +289,27 @@ def _group(
     )
     group[0].ContentSequence.append(tree.text(codes.COMMENT, comment(tracklet, finding), tree.CONTAINS))
     return group
+
+
+def _name_the_tool(group: Dataset) -> None:
+    for item in tree.children(group, codes.TRACKING_IDENTIFIER):
+        item.TextValue = f"{RECTANGLE_TOOL}:{item.TextValue}"
+
+
+def _region(box: Box, ref: FrameRef) -> ImageRegion:
+    region = ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=np.asarray(box.polyline(), dtype=np.float64),
+        source_image=SourceImageForRegion(
+            referenced_sop_class_uid=ref.sop_class_uid,
+            referenced_sop_instance_uid=ref.sop_instance_uid,
+            referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
+        ),
+    )
+    # Needed for whole slides only (PS3.3 C.18.6), but 3D Slicer reads it of every box; highdicom refuses it for
+    # single-frame sources
+    region.PixelOriginInterpretation = "FRAME"
+    return region
 
 
 def _finding_site(tracklet: Tracklet) -> FindingSite:
@@ -346,7 +368,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
             raise AttributeError(name.meaning)
         return child
 
-    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER))
+    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER)).removeprefix(f"{RECTANGLE_TOOL}:")
     shown = tree.text_of(item(codes.COMMENT))
     site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
