@@ -77,7 +77,8 @@ def write_results(
 
     Returns
     -------
-    In the order in which they are sent: what is referred to before what refers to it.
+    In the order in which they are sent: what is referred to before what refers to it. None at all where the profile
+    holds no kind that has something to say of this reading.
 
     Raises
     ------
@@ -121,7 +122,7 @@ def _make(
         try:
             ds = row.encode(reading, sources, context)
         except UnsupportedSeries as refusal:
-            if kind is ResultKind.SR:
+            if kind is ResultKind.SR or len(writers) == 1:
                 raise
             _log.info("no %s is written: %s", kind, refusal)
             left_out[kind] = str(refusal)
@@ -189,8 +190,15 @@ def differences_in_files(
     return differences(reading, {kind: read_object(path) for kind, path in paths.items()}, questions=questions)
 
 
-def read_object(path: Path) -> Dataset:
+def read_object(path: Path, *, only: Sequence[str] | None = None) -> Dataset:
     """Read a result object from its file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    only
+        Keywords of the attributes that are wanted; None for all of them.
 
     Raises
     ------
@@ -199,7 +207,7 @@ def read_object(path: Path) -> Dataset:
     """
     try:
         with leniently():
-            return dcmread(path)
+            return dcmread(path, specific_tags=None if only is None else list(only))
     except (InvalidDicomError, EOFError) as error:
         raise MalformedInstance(
             f"expected a result object in PS3.10 form, found a file that fails with {type(error).__name__}; write it "

@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """The destination cannot be reached; delivery goes on trying."""
     STORE_REFUSED = "STORE_REFUSED"
     """The destination refused an object for good."""
+    NOTHING_TO_SEND = "NOTHING_TO_SEND"
+    """Read, but the destination's viewers get no object of such a reading: without a box there is nothing to draw."""
     VIEWER_RULE = "VIEWER_RULE"
     """A result breaks a rule of a viewer at the destination; the log names the rule, and nothing was sent."""
     COMMITMENT_REFUSED = "COMMITMENT_REFUSED"

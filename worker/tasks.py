@@ -143,6 +143,9 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
         _log.error("reading failed by a bug", exc_info=error)
         _retry_reading(place, row, error)
         return False
+    if not results:
+        _noted(leave(place.journal, row, Reason.NOTHING_TO_SEND))
+        return False
     return _noted(Outbox(journal=place.journal).put(row, results))
 
 

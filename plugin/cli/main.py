@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from plugin.cli import demo, doctor, model, read, retry, select, send, serve, services, settings, status
+from plugin.cli import demo, doctor, model, read, retry, select, send, serve, services, settings, show, status
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
-_COMMANDS = (demo, serve, send, read, select, status, retry, model, doctor, settings, services)
+_COMMANDS = (demo, serve, send, read, show, select, status, retry, model, doctor, settings, services)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -125,6 +125,18 @@ def test_results_that_a_viewer_would_not_show_are_not_sent(
     assert "ohif-unique-tracking-uid by SR (viewer ohif)" in caplog.text
 
 
+def test_a_reading_with_nothing_to_send_is_skipped(
+    make_place: Callable[[Settings], Place], files: tuple[Path, ...]
+) -> None:
+    """Where the destination gets pictures of boxes only, a reading without a box ends with its reason."""
+    made = make_place(parse({}))
+    profile = Profile(kinds=frozenset({ResultKind.SEG}))
+    place = replace(made, workplace=replace(made.workplace, profile=profile))
+    place.receive(*files)
+    assert not place.read()
+    assert (place.row.state, place.row.reason) == (State.SKIPPED, Reason.NOTHING_TO_SEND)
+
+
 def test_a_delivery_is_stored_and_asked_to_be_committed(
     make_place: Callable[[Settings], Place], files: tuple[Path, ...], tmp_path: Path
 ) -> None:
