@@ -1,8 +1,9 @@
 """The coded concepts that may be written, from one table: a code that is not in it cannot be written.
 
 The findings come from :mod:`sgmri.vocabulary`; beside them stand the concepts of the templates (TID 1500, 1410,
-4019) and of the Segmentation IOD. Meanings are those of DICOM's own dictionary wherever it has the code: viewers
-match some of them by meaning.
+4019) and of the Segmentation IOD, those included that highdicom writes by itself. Writers name concepts through
+:func:`written`, and :func:`require_known` looks at every finished object. Meanings are those of DICOM's own dictionary
+wherever it has the code: viewers match some of them by meaning.
 
 References
 ----------
@@ -19,7 +20,7 @@ from pydicom.dataset import Dataset
 from sgmri import vocabulary
 from sgmri.errors import EngineError, MalformedInstance, SgmriError
 from sgmri.findings import Laterality
-from sgmri.questions import Presence
+from sgmri.questions import Presence, Unanswered
 from sgmri.vocabulary import CodedConcept, FindingConcept
 from sgmri.volume import Anatomy
 
@@ -33,6 +34,11 @@ def _sct(value: str, meaning: str) -> CodedConcept:
 
 
 # TID 1500 and the report-level answers
+REPORT: Final = _dcm("126000", "Imaging Measurement Report")
+IMAGING_MEASUREMENTS: Final = _dcm("126010", "Imaging Measurements")
+MEASUREMENT_GROUP: Final = _dcm("125007", "Measurement Group")
+LANGUAGE: Final = _dcm("121049", "Language of Content Item and Descendants")
+PROCEDURE_REPORTED: Final = _dcm("121058", "Procedure reported")
 QUALITATIVE_EVALUATIONS: Final = CodedConcept(value="C0034375", scheme="UMLS", meaning="Qualitative Evaluations")
 ENGLISH: Final = CodedConcept(value="en", scheme="RFC5646", meaning="English")
 PROCEDURE: Final = MappingProxyType(
@@ -60,7 +66,20 @@ SOME_WITHOUT_FINDINGS: Final = _dcm("111243", "Not all algorithms succeeded; wit
 SOME_WITH_FINDINGS: Final = _dcm("111244", "Not all algorithms succeeded; with findings")
 NONE_SUCCEEDED: Final = _dcm("111245", "No algorithms succeeded; without findings")
 
+NOT_EVALUATED: Final = _sct("373121007", "Not Evaluated")
+OPERATING_POINT: Final = _dcm("111081", "CAD Operating Point Description")
+
+# The text report
+TEXT_REPORT: Final = CodedConcept(value="11528-7", scheme="LN", meaning="Radiology Report")
+FINDINGS: Final = _dcm("121070", "Findings")
+REQUEST: Final = _dcm("121062", "Request")
+CONCLUSION: Final = _dcm("121077", "Conclusion")
+REFERENCED_FRAMES: Final = _dcm("121190", "Referenced Frames")
+
 # TID 1410
+IMAGE_REGION: Final = _dcm("111030", "Image Region")
+GEOMETRIC_PURPOSE: Final = _dcm("130400", "Geometric purpose of region")
+FINDING_CATEGORY: Final = _sct("276214006", "Finding category")
 FINDING: Final = _dcm("121071", "Finding")
 FINDING_SITE: Final = _sct("363698007", "Finding Site")
 LATERALITY: Final = _sct("272741003", "Laterality")
@@ -77,10 +96,28 @@ REJECTED_FOR_QUALITY: Final = _dcm("113001", "Rejected for Quality Reasons")
 REJECTED_FOR_SAFETY: Final = _dcm("113037", "Rejected for Patient Safety Reasons")
 INCORRECT_WORKLIST_ENTRY: Final = _dcm("113038", "Incorrect Modality Worklist Entry")
 RETENTION_EXPIRED: Final = _dcm("113039", "Data Retention Policy Expired")
-SOURCE: Final = _sct("260753009", "Source")
+
+# Segmentation (CID 7203, CID 7202)
+SEGMENTATION: Final = _dcm("113076", "Segmentation")
 SOURCE_IMAGE: Final = _dcm("121322", "Source image for image processing operation")
 
-# Equipment and algorithm (CID 7005, CID 7162)
+# Observer, equipment and algorithm (TID 1004, TID 4019, CID 7005, CID 7162)
+_OBSERVER: Final = (
+    _dcm("121005", "Observer Type"),
+    _dcm("121007", "Device"),
+    _dcm("121012", "Device Observer UID"),
+    _dcm("121013", "Device Observer Name"),
+    _dcm("121014", "Device Observer Manufacturer"),
+    _dcm("121015", "Device Observer Model Name"),
+    _dcm("121016", "Device Observer Serial Number"),
+)
+_ALGORITHM: Final = (
+    _dcm("111001", "Algorithm Name"),
+    _dcm("111002", "Algorithm Parameters"),
+    _dcm("111003", "Algorithm Version"),
+)
+ACQUISITION_EQUIPMENT: Final = _dcm("109101", "Acquisition Equipment")
+SOURCE_OF_MEASUREMENT: Final = _sct("260753009", "Source")
 PROCESSING_EQUIPMENT: Final = _dcm("109102", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE: Final = _dcm("123110", "Artificial Intelligence")
 HISTOGRAM_ANALYSIS: Final = _dcm("123105", "Histogram Analysis")
@@ -97,6 +134,20 @@ PRESENCE: Final = MappingProxyType(
     }
 )
 """CID 240."""
+
+NOT_ASSESSED: Final = MappingProxyType(
+    {
+        Unanswered.OUTSIDE_ENGINE_SCOPE: _dcm("111225", "Not Attempted"),
+        Unanswered.UNPARSABLE: _dcm("114008", "Calculation failure"),
+        Unanswered.CONTRADICTION: _dcm("114011", "Value indeterminate"),
+        Unanswered.LOW_QUALITY: _dcm("110531", "Insufficient quality for interpretation"),
+        Unanswered.UNFAMILIAR: _dcm("114009", "Value out of range"),
+        Unanswered.CONTROL_FAILED: _dcm("111224", "Failed"),
+        Unanswered.DEADLINE: _dcm("110527", "Resource inadequate"),
+    }
+)
+"""Why there is no answer: the nearest concepts of CID 42, CID 71, CID 6042 and CID 9301, each its own, so that they
+are told apart."""
 
 SIDE: Final = MappingProxyType(
     {
@@ -125,8 +176,9 @@ def _constants() -> Iterator[CodedConcept]:
 def _vocabulary() -> Iterator[CodedConcept]:
     for row in vocabulary.FINDINGS.values():
         yield from (row.written, row.site, *row.modifiers)
-    for table in (vocabulary.BODY_PART, PRESENCE, SIDE, PROCEDURE):
+    for table in (vocabulary.BODY_PART, PRESENCE, NOT_ASSESSED, SIDE, PROCEDURE):
         yield from table.values()
+    yield from (*_OBSERVER, *_ALGORITHM)
 
 
 def _table(concepts: Iterable[CodedConcept]) -> MappingProxyType[tuple[str, str], CodedConcept]:
@@ -145,12 +197,40 @@ def written(concept: CodedConcept) -> WrittenConcept:
     SgmriError
         If it is not in :data:`CODES` exactly as it stands there.
     """
+    _require_in_table(concept)
+    return WrittenConcept(value=concept.value, scheme_designator=concept.scheme, meaning=concept.meaning)
+
+
+def require_known(ds: Dataset) -> None:
+    """Refuse a finished object that holds a code outside the table, whoever put it there.
+
+    Raises
+    ------
+    SgmriError
+        If a code is not in :data:`CODES` exactly as it stands there.
+    MalformedInstance
+        If a code is incomplete.
+    """
+    for concept in set(written_in(ds)):
+        _require_in_table(concept)
+
+
+def written_in(ds: Dataset) -> Iterator[CodedConcept]:
+    """Yield every code of an object, at any depth."""
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value:
+                if "CodeMeaning" in item:
+                    yield read(item)
+                yield from written_in(item)
+
+
+def _require_in_table(concept: CodedConcept) -> None:
     if CODES.get((concept.scheme, concept.value)) != concept:
         raise SgmriError(
             f"expected a concept of the code table, found ({concept.value}, {concept.scheme}); add it to "
             "dicom_io.codes or sgmri.vocabulary"
         )
-    return WrittenConcept(value=concept.value, scheme_designator=concept.scheme, meaning=concept.meaning)
 
 
 def read(item: Dataset) -> CodedConcept:

@@ -1,6 +1,6 @@
 """Which result objects a destination gets, and in which shape: one profile a viewer, several viewers combine.
 
-What each viewer shows of which object was found by running it or reading its source; docs/viewers.md has the table.
+What each viewer needs of an object are the rules of :mod:`dicom_io.viewer_rules`; docs/viewer-rules.md lists both.
 """
 
 from collections.abc import Mapping
@@ -32,6 +32,11 @@ class Profile:
     kinds: frozenset[ResultKind]
     cornerstone_tracking: bool = False
 
+    @property
+    def rules_of(self) -> tuple[str, ...]:
+        """The keys of :data:`dicom_io.viewer_rules.RULES` that the objects must keep."""
+        return (*self.viewers, "ohif-3.11") if self.cornerstone_tracking else self.viewers
+
 
 DEFAULT: Final = Profile(kinds=frozenset({ResultKind.SEG, ResultKind.SR}))
 """Where no viewer is named."""
@@ -41,7 +46,7 @@ KINDS: Final[Mapping[str, frozenset[ResultKind]]] = MappingProxyType(
         "ohif": frozenset({ResultKind.SEG, ResultKind.SR, ResultKind.TEXT_SR}),
         "slicer": frozenset({ResultKind.SEG, ResultKind.SR}),
         "weasis": frozenset({ResultKind.SEG, ResultKind.SR, ResultKind.PR, ResultKind.KO}),
-        "generic-pacs": frozenset({ResultKind.SR, ResultKind.PR, ResultKind.KO}),
+        "generic-pacs": frozenset({ResultKind.SR, ResultKind.PR, ResultKind.PDF, ResultKind.KO}),
         "images-only": frozenset({ResultKind.SC}),
     }
 )
@@ -64,9 +69,11 @@ def profile_for(delivery: Delivery) -> Profile:
     for name in delivery.viewers:
         if name not in KINDS:
             raise ConfigError(f"delivery.viewers: expected names among {', '.join(KINDS)}, found {name!r}")
-    kinds = (KINDS[name] for name in delivery.viewers)
+    kinds = frozenset[ResultKind]().union(*(KINDS[name] for name in delivery.viewers)) or DEFAULT.kinds
+    if delivery.label_map and ResultKind.SEG in kinds:
+        kinds = kinds - {ResultKind.SEG} | {ResultKind.LABELMAP}
     return Profile(
         viewers=delivery.viewers,
-        kinds=frozenset[ResultKind]().union(*kinds) if delivery.viewers else DEFAULT.kinds,
+        kinds=kinds,
         cornerstone_tracking=delivery.cornerstone_tracking,
     )

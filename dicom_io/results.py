@@ -15,14 +15,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_io import identity
+from dicom_io import identity, viewer_rules
 from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.objects import sr
 from dicom_io.objects.sources import leniently, read_sources
 from dicom_io.profiles import DEFAULT, Profile
 from dicom_io.source_pixels import source_pixels
-from dicom_io.writers import Context, writer
-from sgmri.errors import EngineError, MalformedInstance, UnsupportedSeries
+from dicom_io.writers import Context, writer, writers_for
+from sgmri.errors import EngineError, MalformedInstance, UnsupportedSeries, ViewerRuleBroken
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading
 
@@ -77,7 +77,8 @@ def write_results(
 
     Returns
     -------
-    In the order in which they are sent: what is referred to before what refers to it.
+    In the order in which they are sent: what is referred to before what refers to it. None at all where the profile
+    holds no kind that has something to say of this reading.
 
     Raises
     ------
@@ -87,6 +88,8 @@ def write_results(
         If the sources are incomplete, malformed, or not those of the reading.
     EngineError
         If what was read back differs from the reading, or the reading holds an unknown label or question.
+    ViewerRuleBroken
+        If an object breaks a rule of one of the profile's viewers; it is written, but not to be sent.
     """
     questions = questions or sr.question_set_of(reading)
     made = _make(reading, source_paths, questions, profile)
@@ -95,14 +98,16 @@ def write_results(
             # An earlier attempt may have left one that no longer belongs to the others
             (directory / FILE_NAME[kind]).unlink(missing_ok=True)
     results = tuple(_written(ds, kind, directory) for kind, ds in made.items())
-    _prove(reading, results, questions)
+    read_back = {result.kind: read_object(result.path) for result in results}
+    _prove(reading, read_back, questions)
+    _hold_against_viewers(read_back, profile)
     return results
 
 
 def _make(
     reading: Reading, source_paths: Sequence[Path], questions: QuestionSet, profile: Profile
 ) -> Mapping[ResultKind, Dataset]:
-    writers = {kind: writer(kind) for kind in ResultKind if kind in profile.kinds}
+    writers = writers_for(profile)
     sources = read_sources(reading, source_paths)
     made: dict[ResultKind, Dataset] = {}
     left_out: dict[ResultKind, str] = {}
@@ -117,7 +122,7 @@ def _make(
         try:
             ds = row.encode(reading, sources, context)
         except UnsupportedSeries as refusal:
-            if kind is ResultKind.SR:
+            if kind is ResultKind.SR or len(writers) == 1:
                 raise
             _log.info("no %s is written: %s", kind, refusal)
             left_out[kind] = str(refusal)
@@ -154,12 +159,25 @@ def write_object(ds: Dataset, path: Path) -> None:
         os.close(handle)
 
 
-def _prove(reading: Reading, results: Sequence[ResultObject], questions: QuestionSet) -> None:
-    found = differences_in_files(reading, {result.kind: result.path for result in results}, questions=questions)
+def _prove(reading: Reading, objects: Mapping[ResultKind, Dataset], questions: QuestionSet) -> None:
+    found = differences(reading, objects, questions=questions)
     if found:
         raise EngineError(
             f"expected the written objects to say what the reading says, found {len(found)} differences, the first: "
             f"{found[0]}; nothing was sent, report this with the engine's name"
+        )
+
+
+def _hold_against_viewers(objects: Mapping[ResultKind, Dataset], profile: Profile) -> None:
+    broken = [
+        (kind, violation) for kind, ds in objects.items() for violation in viewer_rules.violations(ds, profile.rules_of)
+    ]
+    if broken:
+        named = ", ".join(f"{violation.rule} by {kind} (viewer {violation.viewer})" for kind, violation in broken)
+        raise ViewerRuleBroken(
+            f"expected results that the destination's viewers show, found broken rules: {named}; nothing was sent, "
+            "report this, and take the viewer out of delivery.viewers to send all the same",
+            tuple(violation.rule for _, violation in broken),
         )
 
 
@@ -176,8 +194,15 @@ def differences_in_files(
     return differences(reading, {kind: read_object(path) for kind, path in paths.items()}, questions=questions)
 
 
-def read_object(path: Path) -> Dataset:
+def read_object(path: Path, *, only: Sequence[str] | None = None) -> Dataset:
     """Read a result object from its file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    only
+        Keywords of the attributes that are wanted; None for all of them.
 
     Raises
     ------
@@ -186,7 +211,7 @@ def read_object(path: Path) -> Dataset:
     """
     try:
         with leniently():
-            return dcmread(path)
+            return dcmread(path, specific_tags=None if only is None else list(only))
     except (InvalidDicomError, EOFError) as error:
         raise MalformedInstance(
             f"expected a result object in PS3.10 form, found a file that fails with {type(error).__name__}; write it "

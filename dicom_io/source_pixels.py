@@ -1,6 +1,6 @@
 """Pixels of the frames that a reading rests on, decoded again from their files: for results that show images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ from dicom_io.decode import Limits, decode_frames
 from dicom_io.instances import FrameFacts, InstanceFacts, inspect
 from sgmri.errors import IncompleteSeries, SeriesError
 from sgmri.readings import Reading
+
+Place = tuple[str, int | None]
+"""SOP Instance UID and frame number, None for a single-frame instance."""
 
 
 def source_pixels(reading: Reading, paths: Sequence[Path], frame_indices: Sequence[int]) -> NDArray[np.float32]:
@@ -36,7 +39,7 @@ def source_pixels(reading: Reading, paths: Sequence[Path], frame_indices: Sequen
     SeriesError
         As :func:`dicom_io.decode.decode_frames`.
     """
-    found = _frames_by_place(paths)
+    found = frames_by_place(paths)
     places = [(ref.sop_instance_uid, ref.frame_number) for ref in (reading.frames[index] for index in frame_indices)]
     missing = sum(place not in found for place in places)
     if missing:
@@ -46,13 +49,14 @@ def source_pixels(reading: Reading, paths: Sequence[Path], frame_indices: Sequen
     return decode_frames([found[place] for place in places], Limits())
 
 
-def _frames_by_place(paths: Sequence[Path]) -> dict[tuple[str, int | None], tuple[InstanceFacts, FrameFacts]]:
+def frames_by_place(paths: Iterable[Path]) -> dict[Place, tuple[InstanceFacts, FrameFacts]]:
+    """Return every frame of some files by its place; files that are no image are passed over."""
     found = {}
     for path in paths:
         try:
             facts = inspect(path)
         except SeriesError:
-            continue  # no image: what is missing is told by the caller
+            continue  # what is missing is told by whoever looks for it
         for frame in facts.frames:
             found[facts.sop_instance_uid, frame.frame_number] = (facts, frame)
     return found

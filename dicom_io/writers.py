@@ -66,12 +66,14 @@ def _segmentation(reading: Reading, sources: Sequence[Dataset], _: Context) -> D
 
 
 def _report(reading: Reading, sources: Sequence[Dataset], context: Context) -> Dataset:
+    shapes = (ResultKind.SEG, ResultKind.LABELMAP)
     return sr.encode_report(
         reading,
         sources,
-        segmentation=context.made.get(ResultKind.SEG),
-        no_segmentation_reason=context.left_out.get(ResultKind.SEG, ""),
+        segmentation=next((context.made[kind] for kind in shapes if kind in context.made), None),
+        no_segmentation_reason=next((context.left_out[kind] for kind in shapes if kind in context.left_out), ""),
         questions=context.questions,
+        cornerstone_tracking=context.profile.cornerstone_tracking,
     )
 
 
@@ -118,3 +120,14 @@ def writer(kind: ResultKind) -> Writer:
         raise ConfigError(
             f"expected result objects among {', '.join(WRITERS)}, found {kind}; name other viewers in delivery.viewers"
         ) from None
+
+
+def writers_for(profile: Profile) -> Mapping[ResultKind, Writer]:
+    """Return the rows of a profile's kinds, in the order of making and sending.
+
+    Raises
+    ------
+    ConfigError
+        If one of them cannot be made.
+    """
+    return {kind: writer(kind) for kind in ResultKind if kind in profile.kinds}

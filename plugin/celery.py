@@ -10,7 +10,9 @@ from pathlib import Path
 
 from celery import Celery, signals
 
+from dicom_io.profiles import profile_for
 from dicom_io.spool import Spool
+from dicom_io.writers import writers_for
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
@@ -29,6 +31,8 @@ def worker_app(settings: Settings) -> Celery:
     """Make the Celery application with its tasks; journal and engine are opened after the fork, on first use."""
     if settings.worker.engine not in ENGINES:
         raise ConfigError(f"worker.engine: expected one of {', '.join(ENGINES)}, found {settings.worker.engine!r}")
+    profile = profile_for(settings.delivery)
+    writers_for(profile)  # a kind that cannot be made stops this process, not every reading
     rules = load_rules(settings.selection.rules)
     app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
 
@@ -42,6 +46,7 @@ def worker_app(settings: Settings) -> Celery:
             outbox_dir=outbox_dir(settings),
             engine=engine,
             rules=rules,
+            profile=profile,
         )
 
     register(app, workplace)

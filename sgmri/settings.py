@@ -125,6 +125,7 @@ class Delivery:
         "viewers of the destination: ohif, slicer, weasis, generic-pacs, images-only; they choose the result objects "
         "and the rules that these are held against. Empty: SR and SEG",
     )
+    label_map: bool = _key(False, "segmentations as Label Map Segmentation: no overlap, and fewer readers know it")
     cornerstone_tracking: bool = _key(
         False, "for OHIF up to 3.11: tracking identifiers begin with the name of its rectangle tool"
     )

@@ -19,13 +19,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from dicom_io.kinds import ResultKind
-from dicom_io.profiles import profile_for
+from dicom_io.profiles import DEFAULT, Profile
 from dicom_io.results import write_results
 from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
-from sgmri.errors import EngineError, SeriesError, SgmriError
+from sgmri.errors import EngineError, SeriesError, SgmriError, ViewerRuleBroken
 from sgmri.interfaces import Engine
 from sgmri.lifecycle import Reason, State
 from sgmri.readings import Reading
@@ -60,6 +60,8 @@ class Workplace:
         Makes (or returns) the engine, on first use, in the process that reads.
     rules
         Who says which question set a volume is asked; the same as the listener's.
+    profile
+        Which result objects the destination gets.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Workplace:
     outbox_dir: Path
     engine: Callable[[], Engine]
     rules: Rules = BUILT_IN
+    profile: Profile = DEFAULT
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
@@ -128,6 +131,10 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
     except (EngineError, SoftTimeLimitExceeded) as error:
         _retry_reading(place, row, error)
         return False
+    except ViewerRuleBroken as error:
+        _log.error("%s", error)
+        _end(place, row, State.FAILED, Reason.VIEWER_RULE)
+        return False
     except SgmriError as error:
         _log.error("reading failed", exc_info=error)
         _end(place, row, State.FAILED, Reason.INTERNAL)
@@ -135,6 +142,9 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
     except Exception as error:  # noqa: BLE001 - border: the Celery task
         _log.error("reading failed by a bug", exc_info=error)
         _retry_reading(place, row, error)
+        return False
+    if not results:
+        _noted(leave(place.journal, row, Reason.NOTHING_TO_SEND))
         return False
     return _noted(Outbox(journal=place.journal).put(row, results))
 
@@ -152,7 +162,7 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
     reading = _revising(place, row, replace(product.reading, edition=edition(place.journal, row)))
-    objects = write_results(reading, paths, directory, profile=profile_for(place.settings.delivery))
+    objects = write_results(reading, paths, directory, profile=place.profile)
     (directory / READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     timing("write objects", place.journal.clock() - begin)
     revised = reading.predecessor.sop_instance_uid if reading.predecessor else None

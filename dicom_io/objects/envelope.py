@@ -181,7 +181,13 @@ def seal(ds: Dataset, reading: Reading, source: Dataset, *, texts: Iterable[str]
         A source header; patient and study attributes are repeated verbatim, those that the standard forbids left empty.
     texts
         Every text of ours in the object: decides whether the source's character set can hold it.
+
+    Raises
+    ------
+    SgmriError
+        If the object holds a code that is not in :data:`dicom_io.codes.CODES`.
     """
+    codes.require_known(ds)
     ds.SpecificCharacterSet = _character_set(source, texts)
     if not ds.SpecificCharacterSet:
         del ds.SpecificCharacterSet

@@ -170,7 +170,7 @@ def _document(
             observer_device_context=sr.device_observer(reading.engine),
             description=envelope.clean_text(selection.description),
         )
-        items = tree.children(content[0], codes.SOURCE)
+        items = tree.children(content[0], codes.SOURCE_OF_MEASUREMENT)
         for item, (_, frame_numbers) in zip(items, selection.objects, strict=True):
             if frame_numbers:
                 item.ReferencedSOPSequence[0].ReferencedFrameNumber = list(frame_numbers)
@@ -201,7 +201,7 @@ def decode_key_objects(ds: Dataset) -> DecodedSelection:
         return DecodedSelection(
             title=tree.name_of(ds),
             description=tree.text_of(tree.first(ds, codes.KEY_OBJECT_DESCRIPTION)),
-            objects=tuple(_reference(item) for item in tree.children(ds, codes.SOURCE)),
+            objects=tuple(_reference(item) for item in tree.children(ds, codes.SOURCE_OF_MEASUREMENT)),
         )
 
 

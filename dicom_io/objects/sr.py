@@ -50,10 +50,10 @@ from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
 from sgmri.readings import EngineIdentity, Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
+from sgmri.volume import FrameRef
 
-_IMAGING_MEASUREMENTS: Final = CodedConcept(value="126010", scheme="DCM", meaning="Imaging Measurements")
-_MEASUREMENT_GROUP: Final = CodedConcept(value="125007", scheme="DCM", meaning="Measurement Group")
-_IMAGE_REGION: Final = CodedConcept(value="111030", scheme="DCM", meaning="Image Region")
+RECTANGLE_TOOL: Final = "Cornerstone3DTools@^0.1.0:RectangleROI"
+"""How the tracking identifier of a box begins for OHIF up to 3.11, which makes measurements of these only."""
 _SIDE_OF: Final = MappingProxyType({concept: side for side, concept in codes.SIDE.items()})
 
 
@@ -148,6 +148,7 @@ def encode_report(
     segmentation: Dataset | None,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
+    cornerstone_tracking: bool = False,
 ) -> Comprehensive3DSR:
     """Write a reading as a structured report.
 
@@ -163,6 +164,8 @@ def encode_report(
         Why none was written; empty where there was nothing to segment.
     questions
         The set that was asked; None for the standard set of the reading's ``question_set_id``.
+    cornerstone_tracking
+        Whether tracking identifiers begin with :data:`RECTANGLE_TOOL`.
 
     Raises
     ------
@@ -181,6 +184,9 @@ def encode_report(
     uids = identity.result_uids(reading)
     with leniently():
         root = _root(reading, evaluations)
+        if cornerstone_tracking:
+            for group in measurement_groups(root):
+                _name_the_tool(group)
         ds = Comprehensive3DSR(
             evidence=_evidence(reading, sources, segmentation),
             content=root,
@@ -225,7 +231,7 @@ def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
     root: Dataset = report[0]
     # highdicom cannot write a report without measurements; an empty container would break PS3.16 TID 1500, so that
     # it goes with its placeholder
-    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != _IMAGING_MEASUREMENTS]
+    kept = [item for item in root.ContentSequence if groups or tree.name_of(item) != codes.IMAGING_MEASUREMENTS]
     root.ContentSequence = ContentSequence([*kept, evaluations])
     return root
 
@@ -269,15 +275,7 @@ def _group(
     engine, ref = reading.engine, reading.frames[finding.frame_index]
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
-        referenced_region=ImageRegion(
-            graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=np.asarray(finding.box.polyline(), dtype=np.float64),
-            source_image=SourceImageForRegion(
-                referenced_sop_class_uid=ref.sop_class_uid,
-                referenced_sop_instance_uid=ref.sop_instance_uid,
-                referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
-            ),
-        ),
+        referenced_region=_region(finding.box, ref),
         finding_category=codes.written(codes.category(concept.written)),
         finding_type=found,
         finding_sites=[_finding_site(tracklet)],
@@ -287,6 +285,27 @@ def _group(
     )
     group[0].ContentSequence.append(tree.text(codes.COMMENT, comment(tracklet, finding), tree.CONTAINS))
     return group
+
+
+def _name_the_tool(group: Dataset) -> None:
+    for item in tree.children(group, codes.TRACKING_IDENTIFIER):
+        item.TextValue = f"{RECTANGLE_TOOL}:{item.TextValue}"
+
+
+def _region(box: Box, ref: FrameRef) -> ImageRegion:
+    region = ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=np.asarray(box.polyline(), dtype=np.float64),
+        source_image=SourceImageForRegion(
+            referenced_sop_class_uid=ref.sop_class_uid,
+            referenced_sop_instance_uid=ref.sop_instance_uid,
+            referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
+        ),
+    )
+    # Needed for whole slides only (PS3.3 C.18.6), but 3D Slicer reads it of every box; highdicom refuses it for
+    # single-frame sources
+    region.PixelOriginInterpretation = "FRAME"
+    return region
 
 
 def _finding_site(tracklet: Tracklet) -> FindingSite:
@@ -334,8 +353,8 @@ def decode_report(ds: Dataset) -> DecodedReport:
 
 def measurement_groups(ds: Dataset) -> tuple[Dataset, ...]:
     """Return the measurement groups of a report, in order; none where it has no "Imaging Measurements"."""
-    measurements = tree.first(ds, _IMAGING_MEASUREMENTS)
-    return () if measurements is None else tuple(tree.children(measurements, _MEASUREMENT_GROUP))
+    measurements = tree.first(ds, codes.IMAGING_MEASUREMENTS)
+    return () if measurements is None else tuple(tree.children(measurements, codes.MEASUREMENT_GROUP))
 
 
 def _decoded_box(group: Dataset) -> DecodedBox:
@@ -345,9 +364,9 @@ def _decoded_box(group: Dataset) -> DecodedBox:
             raise AttributeError(name.meaning)
         return child
 
-    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER))
+    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER)).removeprefix(f"{RECTANGLE_TOOL}:")
     shown = tree.text_of(item(codes.COMMENT))
-    site, region = item(codes.FINDING_SITE), item(_IMAGE_REGION)
+    site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
     reference = next(tree.children(region), Dataset()).ReferencedSOPSequence[0]
     number = reference.get("ReferencedFrameNumber")

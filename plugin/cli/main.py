@@ -22,12 +22,13 @@ from plugin.cli import (
     serve,
     services,
     settings,
+    show,
     status,
 )
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
-_COMMANDS = (demo, serve, send, read, select, status, retry, reread, retract, model, doctor, settings, services)
+_COMMANDS = (demo, serve, send, read, show, select, status, retry, reread, retract, model, doctor, settings, services)
 
 
 def parser() -> argparse.ArgumentParser:

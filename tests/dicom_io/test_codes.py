@@ -1,13 +1,16 @@
+import contextlib
 import re
 from collections import defaultdict
 
 import pytest
+from highdicom.sr import CodedConcept as WrittenConcept
 from pydicom.dataset import Dataset
 from pydicom.sr._concepts_dict import concepts
 
 from dicom_io import codes
 from sgmri import catalogue, vocabulary
 from sgmri.errors import EngineError, MalformedInstance, SgmriError
+from sgmri.questions import Unanswered
 from sgmri.vocabulary import CodedConcept
 
 
@@ -27,6 +30,8 @@ def _plain(meaning: str) -> str:
 
 DICTIONARY = _dictionary()
 NOT_IN_THE_DICTIONARY = {"202381003", "230698000", "239720000", "444448004", "444470001", "6118003", "C0034375", "en"}
+BY_ITS_TEMPLATE = {"276214006": "finding category"}
+"""Meanings of PS3.16's templates (TID 1410) that are not those of its dictionary."""
 
 
 @pytest.mark.parametrize("concept", codes.CODES.values(), ids=lambda concept: f"{concept.scheme}-{concept.value}")
@@ -36,7 +41,7 @@ def test_meaning_agrees_with_the_dictionary(concept: CodedConcept) -> None:
     if known is None:
         assert concept.value in NOT_IN_THE_DICTIONARY
     else:
-        assert _plain(concept.meaning) in known
+        assert _plain(concept.meaning) in known | {BY_ITS_TEMPLATE.get(concept.value)}
 
 
 def test_schemes_are_standard() -> None:
@@ -50,6 +55,29 @@ def test_code_outside_the_table_cannot_be_written() -> None:
         codes.written(CodedConcept(value="432504007", scheme="SCT", meaning="Cerebral infarction"))
     with pytest.raises(SgmriError, match="code table"):
         codes.written(CodedConcept(value="4147007", scheme="SCT", meaning="Lump"))
+
+
+def test_an_object_with_another_code_cannot_be_finished() -> None:
+    """At any depth, a code that is not in the table, has another meaning or lacks a part is refused."""
+    for item, error in (
+        (codes.written(codes.COMMENT), None),
+        (WrittenConcept(value="432504007", scheme_designator="SCT", meaning="Cerebral infarction"), SgmriError),
+        (WrittenConcept(value="121106", scheme_designator="DCM", meaning="Remark"), SgmriError),
+        (Dataset(), MalformedInstance),
+    ):
+        item.CodeMeaning = item.get("CodeMeaning", "Comment")
+        ds, group = Dataset(), Dataset()
+        group.ConceptNameCodeSequence = [item]
+        ds.ContentSequence = [Dataset(), group]
+        with contextlib.nullcontext() if error is None else pytest.raises(error):
+            codes.require_known(ds)
+        assert error is not None or list(codes.written_in(ds)) == [codes.COMMENT]
+
+
+def test_each_reason_has_a_code_of_its_own() -> None:
+    """Every reason for no answer can be told from the others by its code."""
+    assert set(codes.NOT_ASSESSED) == set(Unanswered)
+    assert len(set(codes.NOT_ASSESSED.values())) == len(Unanswered)
 
 
 def test_unsure_codes_are_not_in_the_table() -> None:

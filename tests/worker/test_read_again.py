@@ -12,6 +12,7 @@ from conformance.pacs import SmallPacs
 from dicom_io.identity import result_uids
 from dicom_io.objects.key_objects import decode_key_objects
 from dicom_io.objects.sr import DecodedReport, decode_report
+from dicom_io.profiles import profile_for
 from dicom_io.query import Level, find
 from sgmri.errors import IncompleteSeries, PeerUnavailable, SgmriError
 from sgmri.geometry import Box
@@ -298,8 +299,10 @@ def test_a_reading_without_a_report_is_followed_but_not_named(
     make_place: Callable[[Settings], Place], files: tuple[Path, ...], pacs: SmallPacs, model: Model
 ) -> None:
     """Where the destination gets pictures only, there is no report to name; the reading is revised and taken back."""
-    made = make_place(delivering_to(pacs.port, commitment=False, viewers=["images-only"]))
-    place = Place(workplace=replace(made.workplace, engine=lambda: model), clock=made.clock, engine=made.engine)
+    settings = delivering_to(pacs.port, commitment=False, viewers=["images-only"])
+    made = make_place(settings)
+    workplace = replace(made.workplace, engine=lambda: model, profile=profile_for(settings.delivery))
+    place = Place(workplace=workplace, clock=made.clock, engine=made.engine)
     place.receive(*files)
     assert place.read()
     place.deliver()
