@@ -40,7 +40,7 @@ PR_SERIES_NUMBER: Final = 903
 KO_SERIES_NUMBER: Final = 904
 SC_SERIES_NUMBER: Final = 905
 PDF_SERIES_NUMBER: Final = 906
-REJECTION_SERIES_NUMBER: Final = 907
+REJECTION_SERIES_NUMBER: Final = 908
 
 _TYPE_2: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),

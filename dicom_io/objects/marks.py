@@ -31,7 +31,7 @@ class Mark:
         return sr.comment(self.tracklet, self.finding)
 
     @property
-    def colour(self) -> colours.Rgb:
+    def colour(self) -> tuple[int, int, int]:
         """Its colour."""
         return colours.rgb(self.number)
 
