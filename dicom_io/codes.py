@@ -90,6 +90,14 @@ BOUNDED_BY: Final = _sct("75958009", "Bounded by")
 ABNORMAL_STRUCTURE: Final = vocabulary.GENERIC_FINDING
 SPATIAL_CONCEPT: Final = _sct("309825002", "Spatial and Relational Concept")
 
+# Key objects (TID 2010, CID 7010, CID 7011)
+OF_INTEREST: Final = _dcm("113000", "Of Interest")
+KEY_OBJECT_DESCRIPTION: Final = _dcm("113012", "Key Object Description")
+REJECTED_FOR_QUALITY: Final = _dcm("113001", "Rejected for Quality Reasons")
+REJECTED_FOR_SAFETY: Final = _dcm("113037", "Rejected for Patient Safety Reasons")
+INCORRECT_WORKLIST_ENTRY: Final = _dcm("113038", "Incorrect Modality Worklist Entry")
+RETENTION_EXPIRED: Final = _dcm("113039", "Data Retention Policy Expired")
+
 # Segmentation (CID 7203, CID 7202)
 SEGMENTATION: Final = _dcm("113076", "Segmentation")
 BACKGROUND: Final = _dcm("125040", "Background")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from dicom_io.kinds import ResultKind
 from sgmri.findings import Finding, Tracklet
 from sgmri.readings import EngineIdentity, Reading
 
@@ -60,7 +61,7 @@ def device_uid(engine: EngineIdentity) -> str:
 
 
 def reading_key(reading: Reading) -> str:
-    """Return the key of a reading: which frames were read, by whom, and what was asked.
+    """Return the key of a reading: which frames were read, by whom, what was asked, and what was retracted before.
 
     The order of the frames does not matter; when they were read does not either.
 
@@ -70,7 +71,9 @@ def reading_key(reading: Reading) -> str:
     """
     sources = sorted(f"{ref.sop_instance_uid}#{ref.frame_number or ''}" for ref in reading.frames)
     engine = reading.engine
-    words = (*sources, engine.name, engine.version, engine.digest, reading.question_set_id)
+    words = [*sources, engine.name, engine.version, engine.digest, reading.question_set_id]
+    if reading.edition:
+        words.append(f"edition {reading.edition}")
     return hashlib.sha256(_SEPARATOR.join(words).encode()).hexdigest()
 
 
@@ -82,37 +85,29 @@ class ResultUids:
     ----------
     key
         :func:`reading_key` of the reading.
-    sr_series, sr_instance
-        Series and SOP Instance UID of the structured report.
-    seg_series, seg_instance
-        Series and SOP Instance UID of the segmentation: filled boxes, binary. Others: :meth:`segmentation`.
-    text_series, text_instance
-        Series and SOP Instance UID of the text report.
     """
 
     key: str
-    sr_series: str
-    sr_instance: str
-    seg_series: str
-    seg_instance: str
-    text_series: str
-    text_instance: str
+
+    def series(self, kind: ResultKind, *forms: str) -> str:
+        """Return the Series Instance UID of an object: each kind has a series of its own.
+
+        Parameters
+        ----------
+        kind
+            Which.
+        *forms
+            In what it differs from the usual: other content never goes out under a UID that a PACS may know already.
+        """
+        return derived_uid(f"{kind} series", self.key, *forms)
+
+    def instance(self, kind: ResultKind, *forms: str) -> str:
+        """Return the SOP Instance UID of an object; ``forms`` as in :meth:`series`."""
+        return derived_uid(f"{kind} instance", self.key, *forms)
 
     def box_uid(self, tracklet: Tracklet, finding: Finding) -> str:
         """Return the Tracking Unique Identifier of one box: its own, for viewers merge boxes that share one."""
         return finding.tracking_uid or derived_uid("box", self.key, tracklet.tracklet_id, str(finding.frame_index))
-
-    def segmentation(self, *forms: str) -> tuple[str, str]:
-        """Return Series and SOP Instance UID of a segmentation that is not, or not only, filled boxes in binary.
-
-        Parameters
-        ----------
-        *forms
-            In what it differs: other content never goes out under a UID that a PACS may know already.
-        """
-        if not forms:
-            return self.seg_series, self.seg_instance
-        return derived_uid("SEG series", self.key, *forms), derived_uid("SEG instance", self.key, *forms)
 
     def segment_uid(self, tracklet: Tracklet) -> str:
         """Return the Tracking UID (0062,0021) of one tracklet's segment."""
@@ -121,13 +116,4 @@ class ResultUids:
 
 def result_uids(reading: Reading) -> ResultUids:
     """Return the UIDs of a reading's results."""
-    key = reading_key(reading)
-    return ResultUids(
-        key=key,
-        sr_series=derived_uid("SR series", key),
-        sr_instance=derived_uid("SR instance", key),
-        seg_series=derived_uid("SEG series", key),
-        seg_instance=derived_uid("SEG instance", key),
-        text_series=derived_uid("text SR series", key),
-        text_instance=derived_uid("text SR instance", key),
-    )
+    return ResultUids(key=reading_key(reading))

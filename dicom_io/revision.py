@@ -1,7 +1,8 @@
 """A revised reading: it names the report that it revises, and what both saw keeps its tracking identifiers.
 
-A series that has grown is read as a whole again. Whoever follows a finding from the first report to the second finds
-the same identifiers on the same boxes; a finding that only the second has never bears a name of the first.
+A series that has grown, or that another model reads, is read as a whole again. Whoever follows a finding from the first
+report to the second finds the same identifiers on the same boxes; a finding that only the second has never bears a name
+of the first.
 
 References
 ----------
@@ -15,6 +16,7 @@ from itertools import count
 from typing import Final
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.services import COMPREHENSIVE_3D_SR
 from sgmri.findings import Finding, Tracklet
 from sgmri.geometry import iou
@@ -38,7 +40,7 @@ class _Match:
     """Sum of the overlaps of all these boxes."""
 
 
-def revise(reading: Reading, earlier: Sequence[Reading]) -> Reading:
+def revise(reading: Reading, earlier: Sequence[Reading], *, reported: bool = True) -> Reading:
     """Let a reading revise the earlier ones of its series.
 
     Parameters
@@ -46,7 +48,9 @@ def revise(reading: Reading, earlier: Sequence[Reading]) -> Reading:
     reading
         The reading of the series as it is now.
     earlier
-        The readings whose reports are out, the newest first.
+        The readings whose objects are out, the newest first.
+    reported
+        Whether a structured report of the newest of them is out: only then can it be named.
 
     Returns
     -------
@@ -59,7 +63,10 @@ def revise(reading: Reading, earlier: Sequence[Reading]) -> Reading:
     for one in earlier:
         if identity.reading_key(one) == key:
             return one
-    return _revised(reading, earlier[0]) if earlier else reading
+    if not earlier:
+        return reading
+    revised = _revised(reading, earlier[0])
+    return revised if reported else replace(revised, predecessor=None)
 
 
 def _revised(reading: Reading, earlier: Reading) -> Reading:
@@ -78,7 +85,9 @@ def _revised(reading: Reading, earlier: Reading) -> Reading:
         tracklets=tuple(tracklets.values()),
         answers=tuple(_renamed(answer, tracklets, names) for answer in reading.answers),
         predecessor=ReportRef(
-            sop_class_uid=COMPREHENSIVE_3D_SR, sop_instance_uid=uids.sr_instance, series_instance_uid=uids.sr_series
+            sop_class_uid=COMPREHENSIVE_3D_SR,
+            sop_instance_uid=uids.instance(ResultKind.SR),
+            series_instance_uid=uids.series(ResultKind.SR),
         ),
     )
 

@@ -102,7 +102,13 @@ MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 ENHANCED_MR_COLOR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.3"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
+PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+TRUE_COLOUR_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.4"
+ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 
 _IMAGES = (
     (MR_IMAGE, "MR Image Storage"),
@@ -116,19 +122,28 @@ _TRAVELLERS = (
     ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image Storage"),
     ("1.2.840.10008.5.1.4.1.1.7.2", "Multi-frame Grayscale Byte Secondary Capture Image Storage"),
     ("1.2.840.10008.5.1.4.1.1.7.3", "Multi-frame Grayscale Word Secondary Capture Image Storage"),
-    ("1.2.840.10008.5.1.4.1.1.7.4", "Multi-frame True Color Secondary Capture Image Storage"),
-    ("1.2.840.10008.5.1.4.1.1.11.1", "Grayscale Softcopy Presentation State Storage"),
+    (TRUE_COLOUR_CAPTURE, "Multi-frame True Color Secondary Capture Image Storage"),
+    (PRESENTATION_STATE, "Grayscale Softcopy Presentation State Storage"),
     ("1.2.840.10008.5.1.4.1.1.66", "Raw Data Storage"),
     (SEGMENTATION, "Segmentation Storage"),
-    ("1.2.840.10008.5.1.4.1.1.66.7", "Label Map Segmentation Storage"),
+    (LABEL_MAP_SEGMENTATION, "Label Map Segmentation Storage"),
     ("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage"),
-    ("1.2.840.10008.5.1.4.1.1.88.22", "Enhanced SR Storage"),
+    (ENHANCED_SR, "Enhanced SR Storage"),
     ("1.2.840.10008.5.1.4.1.1.88.33", "Comprehensive SR Storage"),
     (COMPREHENSIVE_3D_SR, "Comprehensive 3D SR Storage"),
-    ("1.2.840.10008.5.1.4.1.1.88.59", "Key Object Selection Document Storage"),
-    ("1.2.840.10008.5.1.4.1.1.104.1", "Encapsulated PDF Storage"),
+    (KEY_OBJECTS, "Key Object Selection Document Storage"),
+    (ENCAPSULATED_PDF, "Encapsulated PDF Storage"),
 )
-_RESULTS = ((COMPREHENSIVE_3D_SR, "Comprehensive 3D SR Storage"), (SEGMENTATION, "Segmentation Storage"))
+_RESULTS = (
+    (COMPREHENSIVE_3D_SR, "Comprehensive 3D SR Storage"),
+    (ENHANCED_SR, "Enhanced SR Storage"),
+    (SEGMENTATION, "Segmentation Storage"),
+    (LABEL_MAP_SEGMENTATION, "Label Map Segmentation Storage"),
+    (PRESENTATION_STATE, "Grayscale Softcopy Presentation State Storage"),
+    (TRUE_COLOUR_CAPTURE, "Multi-frame True Color Secondary Capture Image Storage"),
+    (ENCAPSULATED_PDF, "Encapsulated PDF Storage"),
+    (KEY_OBJECTS, "Key Object Selection Document Storage"),
+)
 
 
 def _rows() -> Iterator[Service]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from celery import Celery, signals
 
+from dicom_io.profiles import profile_for
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
@@ -29,6 +30,7 @@ def worker_app(settings: Settings) -> Celery:
     """Make the Celery application with its tasks; journal and engine are opened after the fork, on first use."""
     if settings.worker.engine not in ENGINES:
         raise ConfigError(f"worker.engine: expected one of {', '.join(ENGINES)}, found {settings.worker.engine!r}")
+    profile = profile_for(settings.delivery)
     rules = load_rules(settings.selection.rules)
     app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
 
@@ -42,6 +44,7 @@ def worker_app(settings: Settings) -> Celery:
             outbox_dir=outbox_dir(settings),
             engine=engine,
             rules=rules,
+            profile=profile,
         )
 
     register(app, workplace)

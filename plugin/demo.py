@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.phantoms import Phantom, make, write
-from dicom_io import identity
+from dicom_io.identity import result_uids
+from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.network import Destination, echo
 from dicom_io.query import Level, Match, find, get
 from dicom_io.results import differences_in_files
 from dicom_io.scu import sendable, store
-from dicom_io.services import COMPREHENSIVE_3D_SR, SEGMENTATION
+from dicom_io.services import Role, Use, for_use
 from plugin.parts import PacsPart, free_port, start_broker, start_pacs, start_viewer, wait_until
 from plugin.processes import PartFailed, Processes
 from sgmri import readings
@@ -290,7 +291,7 @@ def _link(viewer_url: str, reading: Reading) -> str:
     from plugin.viewer.web import deep_link  # its libraries are an extra
 
     # OHIF shows a measurement report without measurements as a black page: then rather the images
-    opened = identity.result_uids(reading).sr_series if reading.findings else reading.series_instance_uid
+    opened = result_uids(reading).series(ResultKind.SR) if reading.findings else reading.series_instance_uid
     return deep_link(viewer_url, reading.study_instance_uid, opened)
 
 
@@ -304,24 +305,28 @@ def _compare(trip: _Trip, row: SeriesRow, reading: Reading) -> tuple[tuple[Match
         "SeriesNumber": "",
         "SeriesDescription": "",
     }
-    in_pacs = tuple(match for match in find(reviewer, Level.SERIES, keys) if match["Modality"] in ("SR", "SEG"))
-    for stale in ("sr.dcm", "seg.dcm"):
+    uids = result_uids(reading)
+    kind_of = {uids.series(kind): kind for kind in ResultKind}
+    in_pacs = tuple(match for match in find(reviewer, Level.SERIES, keys) if match["SeriesInstanceUID"] in kind_of)
+    for stale in FILE_NAME.values():
         (trip.options.out / stale).unlink(missing_ok=True)
-    fetched = {match["Modality"]: _fetch(reviewer, row, match, trip.options.out) for match in in_pacs}
-    if "SR" not in fetched:
-        return in_pacs, ("the PACS lists no SR in the study",)
-    return in_pacs, differences_in_files(reading, fetched["SR"], fetched.get("SEG"))
+    fetched = {}
+    for match in in_pacs:
+        kind = kind_of[match["SeriesInstanceUID"]]
+        target = trip.options.out / FILE_NAME[kind]
+        fetched[kind] = _fetch(reviewer, row, match["SeriesInstanceUID"], target)
+    if ResultKind.SR not in fetched:
+        return in_pacs, ("the PACS does not list the structured report in the study",)
+    return in_pacs, differences_in_files(reading, fetched)
 
 
-def _fetch(reviewer: Destination, row: SeriesRow, match: Match, out: Path) -> Path:
-    modality = match["Modality"]
-    directory = out / f"fetched-{modality.lower()}"
+def _fetch(reviewer: Destination, row: SeriesRow, series_instance_uid: str, target: Path) -> Path:
+    directory = target.with_suffix(".fetched")
     shutil.rmtree(directory, ignore_errors=True)
-    sop_class = COMPREHENSIVE_3D_SR if modality == "SR" else SEGMENTATION
-    paths = get(reviewer, row.study_instance_uid, match["SeriesInstanceUID"], [sop_class], directory)
+    classes = [service.sop_class_uid for service in for_use(Use.DELIVER, role=Role.SCU)]
+    paths = get(reviewer, row.study_instance_uid, series_instance_uid, classes, directory)
     if len(paths) != 1:
-        raise PeerUnavailable(f"expected one {modality} in its series, fetched {len(paths)}")
-    target = out / f"{modality.lower()}.dcm"
+        raise PeerUnavailable(f"expected one object in a series of results, fetched {len(paths)}")
     paths[0].replace(target)
     shutil.rmtree(directory)
     return target

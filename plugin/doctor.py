@@ -13,7 +13,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from dicom_io.kinds import ResultKind
 from dicom_io.network import echo
+from dicom_io.profiles import profile_for
 from plugin.listener import open_journal
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, PeerUnavailable
@@ -114,6 +116,7 @@ def _installed(name: str) -> bool:
 def _services(settings: Settings) -> Iterator[Check]:
     yield _journal(settings)
     yield _rules(settings.selection.rules)
+    yield _results(settings)
     yield _broker(create_app(settings.broker.url))
     try:
         engine = create_engine(settings.worker.engine, settings.worker)
@@ -149,6 +152,15 @@ def _rules(path: str) -> Check:
     except ConfigError as error:
         return _check("rules", False, f"{error}; mend it and try it with sgmri select --rules")
     return _check("rules", True, path or "the built-in rule")
+
+
+def _results(settings: Settings) -> Check:
+    viewers = ", ".join(settings.delivery.viewers) or "no viewer in particular"
+    try:
+        profile = profile_for(settings.delivery)
+    except ConfigError as error:
+        return _check("results", False, str(error))
+    return _check("results", True, f"{', '.join(kind for kind in ResultKind if kind in profile.kinds)} for {viewers}")
 
 
 def _broker(app: Celery) -> Check:

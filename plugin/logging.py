@@ -23,6 +23,9 @@ def set_up(settings: Log) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
         logger.propagate = False
+    # these name letters of what is written
+    for name in ("fpdf", "fontTools", "pypdf"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("celery").setLevel(logging.WARNING)
     logging.getLogger("kombu").setLevel(logging.WARNING)
     # pydicom's warnings quote values

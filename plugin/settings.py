@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dicom_io.profiles import profile_for
 from sgmri.errors import ConfigError
 from sgmri.settings import Peer, Settings, documented_keys, parse
 
@@ -26,7 +27,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no TOML, or holds an unknown key or a wrong value.
+        If the file cannot be read, is no TOML, or holds an unknown key, an unknown viewer or a wrong value.
     """
     mapping: dict[str, object] = {}
     if path is not None:
@@ -42,9 +43,11 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
             if isinstance(section, dict):
                 section[key] = environment[variable]
     try:
-        return parse(mapping)
+        settings = parse(mapping)
+        profile_for(settings.delivery)
     except ConfigError as error:
         raise ConfigError(f"{path or 'environment'}: {error}") from None
+    return settings
 
 
 def admitted_peers(settings: Settings) -> Settings:
@@ -91,4 +94,6 @@ def as_markdown() -> str:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,7 +1,7 @@
 """Write the generated parts of README.md and docs/ from the program itself, or check that they are fresh.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``, where NAME is settings,
-services, cli or modules; docs/settings.md and docs/series-matrix.md are generated as a whole.
+services, cli or modules; docs/settings.md, docs/series-matrix.md and docs/viewer-rules.md are generated as a whole.
 """
 
 import argparse
@@ -14,6 +14,10 @@ import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+from dicom_io.kinds import ResultKind
+from dicom_io.profiles import KINDS
+from dicom_io.viewer_rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sgmri", "dicom_io", "worker", "conformance", "benchmark", "plugin")
@@ -77,11 +81,40 @@ def series_matrix() -> str:
     return "\n".join(lines) + "\n"
 
 
+def viewer_rules() -> str:
+    """Return which objects each viewer gets, and the rules that they are held against, as Markdown."""
+    lines = [
+        "# Viewers: what they get, and what they need",
+        "",
+        "`delivery.viewers` names the viewers of the destination; several get what any of them shows. Before anything",
+        "is sent, each object is held against the rules of every viewer named. One broken rule, and nothing of the",
+        "series is sent: it is FAILED with the reason VIEWER_RULE, and the log names the rule. `sgmri show --check",
+        "VIEWER` holds any object, of any product, against them.",
+        "",
+        "| viewer | objects |",
+        "|---|---|",
+    ]
+    for viewer, kinds in KINDS.items():
+        lines.append(f"| {viewer} | {', '.join(kind for kind in ResultKind if kind in kinds)} |")
+    lines += [
+        "",
+        "SEG segmentation (with `delivery.label_map` a LABELMAP instead), SR boxes and answers (TID 1500), TEXT_SR the",
+        "answers as text, PR presentation state, SC secondary capture with burnt-in boxes, PDF a page for people, KO",
+        "key objects. With `delivery.cornerstone_tracking` the rules of ohif-3.11 hold too. No destination can name",
+        "dwv: its rules are for `sgmri show` alone.",
+    ]
+    for viewer, rules in RULES.items():
+        lines += ["", f"## {viewer}", "", "| rule | why |", "|---|---|"]
+        lines += [f"| {rule.name} | {rule.why} |" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
 SOURCES: dict[str, Callable[[], str]] = {
     "settings": lambda: sgmri("settings", "--markdown"),
     "services": lambda: sgmri("services", "--markdown"),
     "modules": modules,
     "series-matrix": series_matrix,
+    "viewer-rules": viewer_rules,
     "cli": lambda: f"```text\n{sgmri('--help')}```\n",
 }
 
@@ -116,7 +149,7 @@ def main() -> int:
     check: bool = parser.parse_args().check
 
     wanted = {ROOT / name: with_blocks((ROOT / name).read_text(encoding="utf-8"), name) for name in WITH_BLOCKS}
-    for name in ("settings", "series-matrix"):
+    for name in ("settings", "series-matrix", "viewer-rules"):
         wanted[ROOT / "docs" / f"{name}.md"] = SOURCES[name]()
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in stale:

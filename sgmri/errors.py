@@ -12,6 +12,7 @@
         UnparsableAnswer               kept as "no answer", never as a negative finding
       DeliveryError
         PeerUnavailable (transient)    retried
+        ViewerRuleBroken               never sent; the journal says FAILED
         StoreRefused                   carries the DIMSE status; its category decides (PS3.4 B.2.3)
         CommitmentFailed               carries the failed instances' reasons (PS3.4 J.3)
       StateError                       a transition that the lifecycle table does not have: our bug
@@ -99,6 +100,22 @@ class PeerUnavailable(DeliveryError):
     """The peer did not answer, refused the association for now, or aborted."""
 
     transient = True
+
+
+class ViewerRuleBroken(DeliveryError):
+    """A finished object that a viewer at the destination would not show as it should.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, what to do.
+    rules
+        Names of the rules.
+    """
+
+    def __init__(self, message: str, rules: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.rules = rules
 
 
 class StoreRefused(DeliveryError):

@@ -28,6 +28,8 @@ class State(StrEnum):
     """The destination took responsibility (PS3.4 Annex J). Where commitment is switched off, STORED is the end."""
     FAILED = "FAILED"
     """Given up; the reason says why."""
+    RETRACTED = "RETRACTED"
+    """The newest reading was taken back by an operator; the reason says why."""
 
 
 class Reason(StrEnum):
@@ -73,10 +75,22 @@ class Reason(StrEnum):
     """The destination cannot be reached; delivery goes on trying."""
     STORE_REFUSED = "STORE_REFUSED"
     """The destination refused an object for good."""
+    NOTHING_TO_SEND = "NOTHING_TO_SEND"
+    """Read, but the destination's viewers get no object of such a reading: without a box there is nothing to draw."""
+    VIEWER_RULE = "VIEWER_RULE"
+    """A result breaks a rule of a viewer at the destination; the log names the rule, and nothing was sent."""
     COMMITMENT_REFUSED = "COMMITMENT_REFUSED"
     """The destination refused storage commitment."""
     COMMITMENT_LATE = "COMMITMENT_LATE"
     """The destination has not sent its N-EVENT-REPORT in time; it is asked again."""
+    REJECTED_QUALITY = "REJECTED_QUALITY"
+    """Taken back: the reading is wrong."""
+    REJECTED_SAFETY = "REJECTED_SAFETY"
+    """Taken back: the reading could harm the patient."""
+    REJECTED_WORKLIST = "REJECTED_WORKLIST"
+    """Taken back: the images belong to another patient or study."""
+    REJECTED_RETENTION = "REJECTED_RETENTION"
+    """Taken back: it may no longer be kept."""
     INTERNAL = "INTERNAL"
     """A bug of ours; the log has the traceback under the series key."""
 
@@ -91,17 +105,19 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     # READING -> QUEUED when the lease expires or the engine asks for a retry; READING -> SKIPPED when only the
     # pixels show that the series is not for us
     _S.READING: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ, _S.SKIPPED, _S.FAILED}),
-    # READ -> READ marks a delivery attempt that did not succeed
-    _S.READ: frozenset({_S.RECEIVING, _S.READ, _S.STORED, _S.FAILED}),
+    # READ -> READ marks a delivery attempt that did not succeed. An operator may have whatever was read read again
+    # (QUEUED), or take it back (RETRACTED)
+    _S.READ: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ, _S.STORED, _S.FAILED, _S.RETRACTED}),
     # STORED -> READ when commitment is refused or late and the objects are sent again
-    _S.STORED: frozenset({_S.RECEIVING, _S.READ, _S.STORED, _S.COMMITTED, _S.FAILED}),
-    _S.COMMITTED: frozenset({_S.RECEIVING}),
+    _S.STORED: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ, _S.STORED, _S.COMMITTED, _S.FAILED, _S.RETRACTED}),
+    _S.COMMITTED: frozenset({_S.RECEIVING, _S.QUEUED, _S.RETRACTED}),
     # An operator's retry puts a failed series back into the queue or back into delivery
-    _S.FAILED: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ}),
+    _S.FAILED: frozenset({_S.RECEIVING, _S.QUEUED, _S.READ, _S.RETRACTED}),
+    _S.RETRACTED: frozenset({_S.RECEIVING, _S.QUEUED}),
 }
 """State -> states that may follow. RECEIVING follows every state: a late instance opens a new generation."""
 
-FINAL_STATES = frozenset({State.SKIPPED, State.COMMITTED, State.FAILED})
+FINAL_STATES = frozenset({State.SKIPPED, State.COMMITTED, State.FAILED, State.RETRACTED})
 """States in which nothing more happens by itself."""
 
 

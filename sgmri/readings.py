@@ -133,6 +133,9 @@ class Reading:
         How certain the anatomy is, 0 to 1, where it was taken from the image; None where headers or a rule name it.
     predecessor
         The report of the earlier reading of the same series that this one revises; None for a first reading.
+    edition
+        How many readings of the series were retracted before: a new reading of the very same frames by the same engine
+        is another one, with UIDs of its own.
     """
 
     study_instance_uid: str
@@ -149,6 +152,7 @@ class Reading:
     is_lossy: bool = False
     anatomy_certainty: float | None = None
     predecessor: ReportRef | None = None
+    edition: int = 0
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -213,6 +217,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "is_lossy": reading.is_lossy,
         "anatomy_certainty": reading.anatomy_certainty,
         "predecessor": asdict(reading.predecessor) if reading.predecessor else None,
+        "edition": reading.edition,
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -281,6 +286,7 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         is_lossy=data.get("is_lossy", False),
         anatomy_certainty=data.get("anatomy_certainty"),
         predecessor=ReportRef(**data["predecessor"]) if data.get("predecessor") else None,
+        edition=data.get("edition", 0),
     )
 
 

@@ -120,6 +120,16 @@ class Delivery:
     ae_title: str = _key("", "AE title of the destination; empty: results stay in the outbox")
     host: str = _key("127.0.0.1", "its address")
     port: int = _key(104, "its port")
+    viewers: tuple[str, ...] = _key(
+        (),
+        "viewers of the destination: ohif, slicer, weasis, generic-pacs, images-only; they choose the result objects "
+        "and the rules that these are held against. Empty: SR and SEG",
+    )
+    label_map: bool = _key(False, "segmentations as Label Map Segmentation: no overlap, and fewer readers know it")
+    refined_masks: bool = _key(False, "segmentations hold what stands out inside each box, by its pixels, not the box")
+    cornerstone_tracking: bool = _key(
+        False, "for OHIF up to 3.11: tracking identifiers begin with the name of its rectangle tool"
+    )
     commitment: bool = _key(True, "ask for storage commitment (PS3.4 Annex J); COMMITTED is reached only with it")
     commitment_timeout_s: float = _key(3600.0, "ask again when no N-EVENT-REPORT has come for", unit="s")
     timeout_s: float = _key(30.0, "limit for connecting, and for each response", unit="s")
@@ -146,7 +156,7 @@ class Settings:
     selection: Selection = _table(Selection, "Which series are read")
     broker: Broker = _table(Broker, "Redis")
     worker: Worker = _table(Worker, "Readings")
-    delivery: Delivery = _table(Delivery, "The destination of SR and SEG")
+    delivery: Delivery = _table(Delivery, "The destination of the results")
     log: Log = _table(Log, "Logging")
 
 
@@ -223,9 +233,9 @@ def _value(hint: Any, value: object, path: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{path}: expected an array of tables, found {type(value).__name__}")
+            raise ConfigError(f"{path}: expected an array, found {type(value).__name__}")
         item = typing.get_args(hint)[0]
-        return tuple(_dataclass(item, entry, f"{path}[{place}]") for place, entry in enumerate(value))
+        return tuple(_value(item, entry, f"{path}[{place}]") for place, entry in enumerate(value))
     if origin is types.UnionType:  # pragma: no cover - no optional key so far
         raise TypeError(f"{path}: optional keys are not foreseen")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -84,6 +84,17 @@ REVISIONS = Table(
     Column("predecessor_uid", _UID, nullable=False),
 )
 
+RETRACTIONS = Table(
+    "retractions",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("reason", String(32), nullable=False),
+    Column("retracted_at", Float, nullable=False),
+    # when the destination took the rejection note
+    Column("sent_at", Float),
+)
+
 COMMITMENTS = Table(
     "commitments",
     METADATA,

@@ -18,12 +18,14 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from dicom_io.results import ResultKind, write_results
+from dicom_io.kinds import ResultKind
+from dicom_io.profiles import DEFAULT, Profile
+from dicom_io.results import write_results
 from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
-from sgmri.errors import EngineError, SeriesError, SgmriError
+from sgmri.errors import EngineError, SeriesError, SgmriError, ViewerRuleBroken
 from sgmri.interfaces import Engine
 from sgmri.lifecycle import Reason, State
 from sgmri.readings import Reading
@@ -33,11 +35,11 @@ from worker.delivery import deliver
 from worker.journal import Journal, SeriesRow
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
-from worker.revisions import earlier_reports, leave
+from worker.revisions import earlier_readings, edition, leave
 
 _log = logging.getLogger(__name__)
 
-_READING_FILE = "reading.json"
+READING_FILE = "reading.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Workplace:
         Makes (or returns) the engine, on first use, in the process that reads.
     rules
         Who says which question set a volume is asked; the same as the listener's.
+    profile
+        Which result objects the destination gets.
     """
 
     settings: Settings
@@ -66,6 +70,7 @@ class Workplace:
     outbox_dir: Path
     engine: Callable[[], Engine]
     rules: Rules = BUILT_IN
+    profile: Profile = DEFAULT
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
@@ -126,6 +131,10 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
     except (EngineError, SoftTimeLimitExceeded) as error:
         _retry_reading(place, row, error)
         return False
+    except ViewerRuleBroken as error:
+        _log.error("%s", error)
+        _end(place, row, State.FAILED, Reason.VIEWER_RULE)
+        return False
     except SgmriError as error:
         _log.error("reading failed", exc_info=error)
         _end(place, row, State.FAILED, Reason.INTERNAL)
@@ -133,6 +142,9 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
     except Exception as error:  # noqa: BLE001 - border: the Celery task
         _log.error("reading failed by a bug", exc_info=error)
         _retry_reading(place, row, error)
+        return False
+    if not results:
+        _noted(leave(place.journal, row, Reason.NOTHING_TO_SEND))
         return False
     return _noted(Outbox(journal=place.journal).put(row, results))
 
@@ -149,9 +161,9 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     directory = place.results_dir(row)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
-    reading = revise(product.reading, _earlier(place, row))
-    objects = write_results(reading, paths, directory)
-    (directory / _READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
+    reading = _revising(place, row, replace(product.reading, edition=edition(place.journal, row)))
+    objects = write_results(reading, paths, directory, profile=place.profile)
+    (directory / READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     timing("write objects", place.journal.clock() - begin)
     revised = reading.predecessor.sop_instance_uid if reading.predecessor else None
     return tuple(
@@ -168,11 +180,14 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
     )
 
 
-def _earlier(place: Workplace, row: SeriesRow) -> list[Reading]:
-    """Return the readings that this one may revise, the newest first."""
-    generations = earlier_reports(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
-    paths = (place.results_dir(replace(row, generation=generation)) / _READING_FILE for generation in generations)
-    return [readings.from_json(path.read_text(encoding="utf-8")) for path in paths]
+def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
+    """Let a reading revise the earlier ones of its series that count."""
+    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
+    paths = (place.results_dir(replace(row, generation=one.generation)) / READING_FILE for one in earlier)
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    return revise(
+        reading, [readings.from_json(text) for text in texts], reported=any(e.has_report for e in earlier[:1])
+    )
 
 
 def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> None:

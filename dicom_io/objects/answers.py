@@ -45,7 +45,7 @@ LOSSY_SOURCE: Final = (
     "Read from images that were compressed with loss, or may have been: fine detail may be missing or made up."
 )
 """Note on a report whose sources have lossy compression (PS3.3 C.7.6.1.1.5)."""
-REVISED: Final = "Revises an earlier report of this series, which was made before all of its instances had come."
+REVISED: Final = "Revises an earlier report of this series, which was made of fewer instances or by another engine."
 """Note on a report with a predecessor."""
 _NOT_STATED: Final = "Not stated."
 _UNANSWERED: Final = MappingProxyType({concept: reason for reason, concept in codes.NOT_ASSESSED.items()})

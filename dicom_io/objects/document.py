@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_io import identity
 from dicom_io.objects import envelope, tree
 from dicom_io.objects.sources import leniently
-from sgmri.readings import Reading
+from sgmri.readings import EngineIdentity, Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +98,8 @@ def _evidence(reading: Reading, sources: Sequence[Dataset], segmentation: Datase
     return [*evidence, *made, *envelope.predecessors(reading)]
 
 
-def observer(reading: Reading) -> ObservationContext:
-    """Return who observed: a device, never a person."""
-    engine = reading.engine
+def device_observer(engine: EngineIdentity) -> ObserverContext:
+    """Return the item that says which device observed (PS3.16 TID 1002, TID 1004)."""
     device = DeviceObserverIdentifyingAttributes(
         uid=identity.device_uid(engine),
         name=f"{identity.MODEL_NAME} {engine.name} {engine.version}",
@@ -108,8 +107,9 @@ def observer(reading: Reading) -> ObservationContext:
         model_name=identity.MODEL_NAME,
         serial_number=engine.digest,
     )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=dictionary.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    return ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
+
+
+def observer(reading: Reading) -> ObservationContext:
+    """Return who observed: a device, never a person."""
+    return ObservationContext(observer_device_context=device_observer(reading.engine))

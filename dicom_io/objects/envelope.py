@@ -9,7 +9,8 @@ Equipment)
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
@@ -19,20 +20,28 @@ from highdicom import ContributingEquipment
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
-from pydicom.uid import UID, MRImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.sources import PATIENT_AND_STUDY, leniently
 from sgmri import RESEARCH_USE_STATEMENT
+from sgmri.errors import MalformedInstance
 from sgmri.readings import Reading, ReportRef
+from sgmri.volume import Anatomy
 
 SERIES_DESCRIPTION: Final = "sgmri AI findings (research use only)"
 REVISED_SERIES_DESCRIPTION: Final = "sgmri AI findings, revised (research use only)"
 SR_SERIES_NUMBER: Final = 901
 SEG_SERIES_NUMBER: Final = 902
+PR_SERIES_NUMBER: Final = 903
+KO_SERIES_NUMBER: Final = 904
+SC_SERIES_NUMBER: Final = 905
+PDF_SERIES_NUMBER: Final = 906
 TEXT_SERIES_NUMBER: Final = 907
+REJECTION_SERIES_NUMBER: Final = 908
 
 _TYPE_2: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -118,6 +127,46 @@ def decode_predecessor(ds: Dataset) -> ReportRef | None:
         sop_instance_uid=str(reference.ReferencedSOPInstanceUID),
         series_instance_uid=str(series.SeriesInstanceUID),
     )
+
+
+def new_object(reading: Reading, kind: ResultKind, sop_class_uid: str, *, modality: str, series_number: int) -> Dataset:
+    """Return an empty object of a kind that highdicom does not write, for :func:`seal` to finish."""
+    uids = identity.result_uids(reading)
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class_uid, uids.instance(kind)
+    ds.SeriesInstanceUID, ds.SeriesNumber, ds.InstanceNumber = uids.series(kind), series_number, 1
+    ds.Modality = modality
+    ds.ConversionType = "WSD"
+    ds.ContributingEquipmentSequence = [contributing_equipment(reading)]
+    return ds
+
+
+def place_body_part(ds: Dataset, reading: Reading, source: Dataset) -> None:
+    """Name the body part of a series of images or presentation states, and the side of one that comes in pairs.
+
+    References
+    ----------
+    PS3.3 C.7.3.1 (Laterality is required, though it may be empty, where Body Part Examined is paired)
+    """
+    ds.BodyPartExamined = reading.anatomy.value.upper()
+    if reading.anatomy is Anatomy.KNEE:
+        ds.Laterality = _side(source)
+
+
+def _side(source: Dataset) -> str:
+    groups = [
+        *(source.get("SharedFunctionalGroupsSequence") or []),
+        *(source.get("PerFrameFunctionalGroupsSequence") or [])[:1],
+    ]
+    anatomies = [item for group in groups for item in group.get("FrameAnatomySequence") or []]
+    stated = [
+        source.get("Laterality"),
+        source.get("ImageLaterality"),
+        *(item.get("FrameLaterality") for item in anatomies),
+    ]
+    return next((str(side) for side in stated if side in ("L", "R")), "")
 
 
 def seal(ds: Dataset, reading: Reading, source: Dataset, *, texts: Iterable[str]) -> None:
@@ -220,6 +269,27 @@ def _character_set(source: Dataset, texts: Iterable[str]) -> str | list[str]:
     if declared == "ISO_IR 100" and all(ord(character) < 0x100 for character in together):
         return declared
     return _UTF_8
+
+
+@contextmanager
+def as_written(what: str, *also: type[Exception]) -> Iterator[None]:
+    """Raise MalformedInstance where an object that is read back lacks a part of what this product writes.
+
+    Parameters
+    ----------
+    what
+        What was expected, such as "a presentation state".
+    also
+        Errors of a library that mean the same.
+    """
+    lacking: tuple[type[Exception], ...] = (AttributeError, IndexError, ValueError, *also)
+    try:
+        yield
+    except lacking as error:
+        raise MalformedInstance(
+            f"expected {what} as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was changed "
+            "on its way or written by another product"
+        ) from None
 
 
 def clean_text(text: str) -> str:

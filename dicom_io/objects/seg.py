@@ -24,6 +24,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects import envelope
 from dicom_io.objects.masks import Mask, MaskForm, Masks, label_maps, masks_of, overlaps, packed_bits
 from dicom_io.objects.segments import descriptions
@@ -130,8 +131,10 @@ def encode_segmentation(
 
 
 def _uids(reading: Reading, form: MaskForm, *, is_label_map: bool) -> tuple[str, str]:
-    forms = (["label map"] if is_label_map else []) + ([form.value] if form is MaskForm.REFINED else [])
-    return identity.result_uids(reading).segmentation(*forms)
+    kind = ResultKind.LABELMAP if is_label_map else ResultKind.SEG
+    forms = [form.value] if form is MaskForm.REFINED else []
+    uids = identity.result_uids(reading)
+    return uids.series(kind, *forms), uids.instance(kind, *forms)
 
 
 def has_uids_of(ds: Dataset, reading: Reading) -> bool:

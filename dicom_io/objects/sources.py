@@ -38,14 +38,8 @@ C.7.2.1, C.7.2.2)."""
 
 _IMAGE = (
     *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
-    *(
-        "InstanceNumber",
-        "Manufacturer",
-        "ManufacturerModelName",
-        "SoftwareVersions",
-        "DeviceSerialNumber",
-        "BodyPartExamined",
-    ),
+    *("InstanceNumber", "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber"),
+    *("BodyPartExamined", "Laterality", "ImageLaterality"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("FrameOfReferenceUID", "PositionReferenceIndicator", "Rows", "Columns", "NumberOfFrames", "SliceThickness"),
     *("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"),

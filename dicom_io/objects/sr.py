@@ -34,6 +34,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.answers import DecodedAnswer
 from dicom_io.objects.document import Document, observer
@@ -45,7 +46,10 @@ from sgmri.geometry import Box
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading, ReportRef
 from sgmri.vocabulary import CodedConcept
+from sgmri.volume import FrameRef
 
+RECTANGLE_TOOL: Final = "Cornerstone3DTools@^0.1.0:RectangleROI"
+"""How the tracking identifier of a box begins for OHIF up to 3.11, which makes measurements of these only."""
 _SIDE_OF: Final = MappingProxyType({concept: side for side, concept in codes.SIDE.items()})
 
 
@@ -140,6 +144,7 @@ def encode_report(
     segmentation: Dataset | None,
     no_segmentation_reason: str = "",
     questions: QuestionSet | None = None,
+    cornerstone_tracking: bool = False,
 ) -> Dataset:
     """Write a reading as a structured report.
 
@@ -155,6 +160,8 @@ def encode_report(
         Why none was written; empty where there was nothing to segment.
     questions
         The set that was asked; None for the standard set of the reading's ``question_set_id``.
+    cornerstone_tracking
+        Whether tracking identifiers begin with :data:`RECTANGLE_TOOL`.
 
     Raises
     ------
@@ -173,12 +180,16 @@ def encode_report(
     uids = identity.result_uids(reading)
     document = Document(
         sop_class=Comprehensive3DSR,
-        series_instance_uid=uids.sr_series,
-        sop_instance_uid=uids.sr_instance,
+        series_instance_uid=uids.series(ResultKind.SR),
+        sop_instance_uid=uids.instance(ResultKind.SR),
         series_number=envelope.SR_SERIES_NUMBER,
     )
     with leniently():
-        return document.around(_root(reading, evaluations), reading, sources, segmentation)
+        root = _root(reading, evaluations)
+        if cornerstone_tracking:
+            for group in measurement_groups(root):
+                _name_the_tool(group)
+        return document.around(root, reading, sources, segmentation)
 
 
 def _root(reading: Reading, evaluations: ContainerContentItem) -> Dataset:
@@ -225,15 +236,7 @@ def _group(
     engine, ref = reading.engine, reading.frames[finding.frame_index]
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
-        referenced_region=ImageRegion(
-            graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=np.asarray(finding.box.polyline(), dtype=np.float64),
-            source_image=SourceImageForRegion(
-                referenced_sop_class_uid=ref.sop_class_uid,
-                referenced_sop_instance_uid=ref.sop_instance_uid,
-                referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
-            ),
-        ),
+        referenced_region=_region(finding.box, ref),
         finding_category=codes.written(codes.category(concept.written)),
         finding_type=found,
         finding_sites=[_finding_site(tracklet)],
@@ -244,6 +247,27 @@ def _group(
     )
     group[0].ContentSequence.append(tree.text(codes.COMMENT, comment(tracklet, finding), tree.CONTAINS))
     return group
+
+
+def _name_the_tool(group: Dataset) -> None:
+    for item in tree.children(group, codes.TRACKING_IDENTIFIER):
+        item.TextValue = f"{RECTANGLE_TOOL}:{item.TextValue}"
+
+
+def _region(box: Box, ref: FrameRef) -> ImageRegion:
+    region = ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=np.asarray(box.polyline(), dtype=np.float64),
+        source_image=SourceImageForRegion(
+            referenced_sop_class_uid=ref.sop_class_uid,
+            referenced_sop_instance_uid=ref.sop_instance_uid,
+            referenced_frame_numbers=None if ref.frame_number is None else [ref.frame_number],
+        ),
+    )
+    # Needed for whole slides only (PS3.3 C.18.6), but 3D Slicer reads it of every box; highdicom refuses it for
+    # single-frame sources
+    region.PixelOriginInterpretation = "FRAME"
+    return region
 
 
 def _finding_site(tracklet: Tracklet) -> FindingSite:
@@ -302,7 +326,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
             raise AttributeError(name.meaning)
         return child
 
-    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER))
+    tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER)).removeprefix(f"{RECTANGLE_TOOL}:")
     shown = tree.text_of(item(codes.COMMENT))
     site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
@@ -317,12 +341,13 @@ def _decoded_box(group: Dataset) -> DecodedBox:
         laterality=None if side is None else _SIDE_OF.get(side),
         sop_instance_uid=str(reference.ReferencedSOPInstanceUID),
         frame_number=None if number is None else int(number),
-        box=_box(region),
+        box=box_of(region),
         comment=shown,
     )
 
 
-def _box(region: Dataset) -> Box:
+def box_of(region: Dataset) -> Box:
+    """Return the box of a closed polyline; ValueError where it is none."""
     values = [float(value) for value in region.GraphicData]
     points = list(zip(values[::2], values[1::2], strict=True))
     x, y = [point[0] for point in points], [point[1] for point in points]

@@ -37,6 +37,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage
 
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.document import Document, observer
 from dicom_io.objects.envelope import clean_text
@@ -227,8 +228,8 @@ def encode_text_report(
     uids = identity.result_uids(reading)
     document = Document(
         sop_class=EnhancedSR,
-        series_instance_uid=uids.text_series,
-        sop_instance_uid=uids.text_instance,
+        series_instance_uid=uids.series(ResultKind.TEXT_SR),
+        sop_instance_uid=uids.instance(ResultKind.TEXT_SR),
         series_number=envelope.TEXT_SERIES_NUMBER,
     )
     ds = document.around(_root(reading, page), reading, sources)

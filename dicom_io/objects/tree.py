@@ -117,4 +117,8 @@ def texts(item: Dataset) -> Iterator[str]:
 
 def _is_named(item: Dataset, name: CodedConcept) -> bool:
     found = item.get("ConceptNameCodeSequence")
-    return bool(found) and (found[0].CodingSchemeDesignator, found[0].CodeValue) == (name.scheme, name.value)
+    # Codes of other products may be long or URNs, without Code Value (PS3.3 8.1)
+    return bool(found) and (found[0].get("CodingSchemeDesignator"), found[0].get("CodeValue")) == (
+        name.scheme,
+        name.value,
+    )

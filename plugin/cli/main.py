@@ -15,19 +15,25 @@ from plugin.cli import (
     doctor,
     model,
     read,
+    reread,
+    retract,
     retry,
     select,
     send,
     serve,
     services,
     settings,
+    show,
     status,
     viewer,
 )
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
-_COMMANDS = (demo, serve, send, read, select, status, retry, model, benchmark, viewer, doctor, settings, services)
+_COMMANDS = (
+    *(demo, serve, send, read, show, select, status, retry, reread, retract),
+    *(model, benchmark, viewer, doctor, settings, services),
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -87,8 +87,6 @@ def _read(facts: SeriesFacts, choice: Choice, engine: Engine, out: Path) -> None
 
     product = read_series(choice, engine, started_at=_time_of(paths), control=ReadingControl(progress=progress))
     out.mkdir(parents=True, exist_ok=True)
-    for stale in ("seg.dcm", "sr.dcm"):
-        (out / stale).unlink(missing_ok=True)
     results = write_results(product.reading, paths, out)
     (out / "reading.json").write_text(readings.to_json(product.reading), encoding="utf-8")
     draw(product.frames, product.reading, out / "contact-sheet.png")

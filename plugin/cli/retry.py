@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from plugin.cli.series import KEY_HELP, one_series
 from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
@@ -15,7 +16,7 @@ from worker.outbox import Outbox
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
     parser = commands.add_parser("retry", help="try a FAILED or waiting series again, now")
-    parser.add_argument("key", metavar="KEY", help="series key of 'sgmri status', or the beginning of it")
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
     parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
     parser.set_defaults(run=run)
 
@@ -24,17 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
     journal = open_journal(load(arguments.config))
     try:
-        rows = [row for row in journal.all_series() if row.series_key.startswith(arguments.key)]
-        if len(rows) != 1:
-            print(f"sgmri: expected the key of one series, found {len(rows)} that begin so", file=sys.stderr)
-            return 2
-        after = put_back(journal, rows[0])
+        row = one_series(journal, arguments.key)
+        after = put_back(journal, row)
     finally:
         journal.close()
     if after is None:
-        print(f"sgmri: a series that is {rows[0].state} has nothing to try again", file=sys.stderr)
+        print(f"sgmri: a series that is {row.state} has nothing to try again", file=sys.stderr)
         return 1
-    print(f"{rows[0].series_key[:8]}  {rows[0].state} -> {after}")
+    print(f"{row.series_key[:8]}  {row.state} -> {after}")
     return 0
 
 

@@ -51,19 +51,23 @@ def run(arguments: argparse.Namespace) -> int:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
         print(
             f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
-            f"{_revision(row, readings_of[row.series_key])}"
+            f"{_revision(readings_of[row.series_key])}"
         )
     return 0
 
 
-def _revision(row: SeriesRow, known: Sequence[ReadingRow]) -> str:
-    """Say which reading the newest one revises, and whether it is that of the instances now there."""
+def _revision(known: Sequence[ReadingRow]) -> str:
+    """Say which reading the newest one revises, whether it is of the instances now there, and what was retracted."""
     if not known:
         return ""
     newest = known[-1]
     said = "" if newest.revises is None else f"; reading {newest.generation} revises reading {newest.revises}"
-    if newest.generation < row.generation:
+    if newest.is_outgrown:
         said += f"; reading {newest.generation} is of fewer instances"
+    for one in known:
+        if one.retracted is not None:
+            unsent = "" if one.note_sent_at is not None else ", its note is not sent yet"
+            said += f"; reading {one.generation} is retracted{unsent}"
     return said
 
 
@@ -86,6 +90,8 @@ def _mapping(row: SeriesRow, known: Sequence[ReadingRow], now: float) -> dict[st
                 "committed": one.committed_at is not None,
                 "revises": one.revises,
                 "superseded_by": one.superseded_by,
+                "retracted": None if one.retracted is None else one.retracted.value,
+                "note_sent": one.note_sent_at is not None,
             }
             for one in known
         ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from dicom_io import identity
+from dicom_io.kinds import ResultKind
 from sgmri.readings import EngineIdentity, Reading
 
 MakeCase = Callable[[str], tuple[Reading, tuple[Dataset, ...]]]
@@ -65,14 +66,14 @@ def test_reading_key_tells_engine_questions_and_frames_apart(make_case: MakeCase
         replace(reading, frames=reading.frames[1:], answers=(), tracklets=()),
         replace(reading, frames=tuple(replace(ref, frame_number=1) for ref in reading.frames)),
     ]
-    assert len({identity.result_uids(variant).sr_instance for variant in variants}) == len(variants)
+    assert len({identity.result_uids(variant).instance(ResultKind.SR) for variant in variants}) == len(variants)
 
 
 def test_all_uids_of_a_reading_differ(make_case: MakeCase) -> None:
     """No two objects, boxes or segments of one reading share a UID."""
     reading, _ = make_case("brain")
     uids = identity.result_uids(reading)
-    all_uids = [uids.sr_series, uids.sr_instance, uids.seg_series, uids.seg_instance]
+    all_uids = [uid for kind in ResultKind for uid in (uids.series(kind), uids.instance(kind))]
     for tracklet in reading.tracklets:
         all_uids.append(uids.segment_uid(tracklet))
         all_uids += [uids.box_uid(tracklet, finding) for finding in tracklet.findings]

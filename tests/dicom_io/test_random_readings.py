@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from dicom_io import codes
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.seg import encode_segmentation
 from dicom_io.objects.sources import leniently
 from dicom_io.objects.sr import DecodedBox, decode_report, encode_report
@@ -76,7 +77,9 @@ def _survives(
     written = [_written(ds, directory, dciodvfy) for ds in (report, page, segmentation) if ds is not None]
     decoded = decode_report(written[0])
     assert _tracklets(reading, decoded.boxes) == [_plain(tracklet) for tracklet in reading.tracklets]
-    assert differences(reading, written[0], written[2] if segmentation is not None else None) == ()
+    kind = ResultKind.LABELMAP if as_label_map else ResultKind.SEG
+    objects = {ResultKind.SR: written[0], ResultKind.TEXT_SR: written[1]}
+    assert differences(reading, objects if segmentation is None else objects | {kind: written[2]}) == ()
     assert decode_text_report(written[1]) == as_text(reading, sources, no_segmentation_reason=reason)
     assert (segmentation is None) == (not reading.tracklets or bool(reason))
     assert (f"No segmentation: {reason}" in decoded.notes) == bool(reason)

@@ -11,9 +11,12 @@ from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
+from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.objects.sources import leniently
 from dicom_io.objects.sr import decode_report, measurement_groups
-from dicom_io.results import ResultKind, differences, differences_in_files, write_results
+from dicom_io.profiles import Profile
+from dicom_io.results import differences, differences_in_files, write_results
+from dicom_io.writers import WRITERS
 from sgmri.errors import EngineError, IncompleteSeries, MalformedInstance
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
@@ -28,6 +31,10 @@ SR_CLASS, SEG_CLASS = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.
 
 def _files(name: str, directory: Path) -> tuple[Path, ...]:
     return phantoms.write(phantoms.make(name), directory / "sources")
+
+
+def _paths(directory: Path) -> dict[ResultKind, Path]:
+    return {kind: directory / name for kind, name in FILE_NAME.items() if (directory / name).exists()}
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +71,7 @@ def test_results_are_written_and_equal_the_reading(name: str, make_case: MakeCas
         assert result.sop_class_uid == (SR_CLASS if result.kind is ResultKind.SR else SEG_CLASS)
         assert ds.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
         assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
-    seg_path = tmp_path / "seg.dcm" if reading.tracklets else None
-    assert differences_in_files(reading, tmp_path / "sr.dcm", seg_path) == ()
+    assert differences_in_files(reading, {result.kind: result.path for result in written}) == ()
     assert {path.name for path in tmp_path.iterdir()} == {"sources", *(result.path.name for result in written)}
 
 
@@ -102,7 +108,7 @@ def test_lossy_sources_are_stated_in_the_report(make_case: MakeCase, tmp_path: P
     reading = replace(plain, is_lossy=True)
     write_results(reading, paths, tmp_path)
     assert "compressed with loss" in decode_report(pydicom.dcmread(tmp_path / "sr.dcm")).notes[2]
-    assert any("lossy" in one for one in differences_in_files(plain, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+    assert any("lossy" in one for one in differences_in_files(plain, _paths(tmp_path)))
 
 
 def test_anatomy_by_image_is_stated_in_the_report(make_case: MakeCase, tmp_path: Path) -> None:
@@ -111,7 +117,7 @@ def test_anatomy_by_image_is_stated_in_the_report(make_case: MakeCase, tmp_path:
     paths = _files("brain", tmp_path)
     write_results(plain, paths, tmp_path)
     reading = replace(plain, anatomy_certainty=0.987)
-    assert any("image" in one for one in differences_in_files(reading, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+    assert any("image" in one for one in differences_in_files(reading, _paths(tmp_path)))
     (tmp_path / "named").mkdir()
     write_results(reading, paths, tmp_path / "named")
     notes = decode_report(pydicom.dcmread(tmp_path / "named" / "sr.dcm")).notes
@@ -225,9 +231,9 @@ def test_every_falsification_is_noticed(
     """Each single change of a box, frame, side, code, UID, answer, mask or place is a difference."""
     reading, directory = written(name)
     report, segmentation = (pydicom.dcmread(directory / file) for file in ("sr.dcm", "seg.dcm"))
-    assert differences(reading, report, segmentation) == ()
+    assert differences(reading, {ResultKind.SEG: segmentation, ResultKind.SR: report}) == ()
     break_it(report, segmentation)
-    found = differences(reading, report, segmentation)
+    found = differences(reading, {ResultKind.SEG: segmentation, ResultKind.SR: report})
     assert found
     assert not any(canary in " ".join(found) for canary in ("NIGHTINGALE", "2.25."))
 
@@ -237,7 +243,7 @@ def test_a_segmentation_too_many_is_noticed(make_case: MakeCase, tmp_path: Path)
     reading, _ = make_case("brain")
     write_results(reading, _files("brain", tmp_path), tmp_path)
     empty = replace(reading, tracklets=(), answers=())
-    found = differences_in_files(empty, tmp_path / "sr.dcm", tmp_path / "seg.dcm")
+    found = differences_in_files(empty, _paths(tmp_path))
     assert any("holds no box" in line for line in found)
 
 
@@ -257,7 +263,7 @@ def test_unreadable_results_are_refused(make_case: MakeCase, tmp_path: Path) -> 
     reading, _ = make_case("brain")
     (tmp_path / "sr.dcm").write_bytes(b"nothing")
     with pytest.raises(MalformedInstance):
-        differences_in_files(reading, tmp_path / "sr.dcm", None)
+        differences_in_files(reading, {ResultKind.SR: tmp_path / "sr.dcm"})
 
 
 def test_labels_with_an_alias_survive(make_case: MakeCase, make_reading: MakeReading, tmp_path: Path) -> None:
@@ -322,3 +328,22 @@ def test_real_series_are_written(
     for result in written:
         errors = [line for line in dciodvfy(result.path) if line.startswith("Error")]
         assert [line for line in errors if not any(cause in line for cause in inherited)] == []
+
+
+def test_every_kind_can_be_made(make_case: MakeCase, tmp_path: Path) -> None:
+    """A profile with every kind gives each of them, in the order in which they are sent."""
+    reading, _ = make_case("brain")
+    profile = Profile(kinds=frozenset(ResultKind), refined_masks=True)
+    written = write_results(reading, _files("brain", tmp_path), tmp_path, profile=profile)
+    assert [result.kind for result in written] == [kind for kind in ResultKind if kind in WRITERS]
+    assert len({result.sop_instance_uid for result in written}) == len(written) == len(ResultKind)
+
+
+def test_a_profile_chooses_the_objects(make_case: MakeCase, tmp_path: Path) -> None:
+    """Only the profile's kinds are written, and what an earlier attempt left of others goes."""
+    reading, _ = make_case("brain")
+    paths = _files("brain", tmp_path)
+    write_results(reading, paths, tmp_path)
+    (report,) = write_results(reading, paths, tmp_path, profile=Profile(kinds=frozenset({ResultKind.SR})))
+    assert report.kind is ResultKind.SR
+    assert set(_paths(tmp_path)) == {ResultKind.SR}

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from conformance import phantoms
 from dicom_io import identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.answers import REVISED
 from dicom_io.objects.seg import decode_segmentation
 from dicom_io.objects.sr import decode_report
@@ -63,8 +64,8 @@ def test_the_predecessor_is_the_report_of_the_newest_earlier_reading() -> None:
     revised = revise(third, [second, first])
     uids = identity.result_uids(second)
     assert revised.predecessor is not None
-    assert revised.predecessor.sop_instance_uid == uids.sr_instance
-    assert revised.predecessor.series_instance_uid == uids.sr_series
+    assert revised.predecessor.sop_instance_uid == uids.instance(ResultKind.SR)
+    assert revised.predecessor.series_instance_uid == uids.series(ResultKind.SR)
     assert identity.result_uids(revised) == identity.result_uids(third)
     assert revise(first, []) == first
 
@@ -171,7 +172,7 @@ def test_a_revised_report_is_valid_and_names_its_predecessor(
     assert study.ReferencedSeriesSequence[0].SeriesInstanceUID == reading.series_instance_uid
     evidence = [one.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for one in s.ReferencedSOPSequence]
     old = identity.result_uids(before)
-    assert evidence[-1] == old.sr_instance
+    assert evidence[-1] == old.instance(ResultKind.SR)
     kept = {old.box_uid(one, finding) for one in early for finding in one.findings}
     assert kept <= {box.tracking_uid for box in decoded.boxes}
     if reading.tracklets:
@@ -186,12 +187,12 @@ def test_a_report_that_hides_its_predecessor_is_noticed(what: str, make_case: Ma
     revised = revise(reading, [replace(reading, frames=reading.frames[:-4], answers=())])
     write_results(revised, phantoms.write(phantoms.make("brain-normal"), tmp_path / "sources"), tmp_path)
     report = pydicom.dcmread(tmp_path / "sr.dcm")
-    assert differences(revised, report, None) == ()
+    assert differences(revised, {ResultKind.SR: report}) == ()
     if what == "predecessor":
         del report.PredecessorDocumentsSequence
     else:
         evaluations = next(i for i in report.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "C0034375")
         del evaluations.ContentSequence[2]
-    (found,) = differences(revised, report, None)
+    (found,) = differences(revised, {ResultKind.SR: report})
     assert "earlier report" in found
     assert "2.25." not in found

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_io import identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.colours import rgb
 from dicom_io.objects.masks import MaskForm, painted
 from dicom_io.objects.seg import DecodedSegment, decode_segmentation, encode_segmentation
@@ -324,7 +325,7 @@ def test_what_stands_out_takes_the_place_of_its_box(
     assert item.SegmentAlgorithmType == "AUTOMATIC"
     assert item.SegmentAlgorithmName == f"{reading.engine.name}, refined by Otsu threshold"
     report = encode_report(reading, sources, segmentation=ds)
-    assert differences(reading, report, ds) == ()
+    assert differences(reading, {ResultKind.SR: report, ResultKind.SEG: ds}) == ()
 
 
 def _inside(reading: Reading, box: Box) -> NDArray[np.bool_]:
@@ -378,9 +379,10 @@ def test_a_mask_beyond_its_box_is_a_difference(make_case: MakeCase) -> None:
     reading, sources = make_case("brain")
     box = Box(x0=40, y0=50, x1=72, y1=74)
     ds = encode_segmentation(_with_box(reading, box), sources, pixels=_volume(_with_box(reading, box), 60))
+    assert ds is not None
     moved = _with_box(reading, Box(x0=44, y0=50, x1=72, y1=74))
     report = encode_report(moved, sources, segmentation=ds)
-    assert "segmentation, lesion-1: frame 5 differs" in differences(moved, report, ds)
+    assert "segmentation, lesion-1: frame 5 differs" in differences(moved, {ResultKind.SR: report, ResultKind.SEG: ds})
 
 
 @pytest.mark.parametrize("name", ["brain", "brain-enhanced", "knee"])
@@ -400,7 +402,8 @@ def test_label_map_says_the_same(
         return replace(segment, masks=tuple(sorted(segment.masks, key=lambda mask: mask.position_mm)))
 
     assert [*map(said, decode_segmentation(ds))] == [*map(said, decode_segmentation(binary))]
-    assert differences(reading, encode_report(reading, sources, segmentation=ds), ds) == ()
+    report = encode_report(reading, sources, segmentation=ds)
+    assert differences(reading, {ResultKind.SR: report, ResultKind.LABELMAP: ds}) == ()
     volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
     pixels = sum(mask.pixels for segment in decode_segmentation(binary) for mask in segment.masks)
     assert (volume.array > 0).sum() == pixels
@@ -447,4 +450,5 @@ def test_odd_sizes_are_packed_without_padding(make_case: MakeCase) -> None:
     ds = encode_segmentation(reading, sources)
     assert ds is not None
     assert len(ds.PixelData) == 2 * -(-6 * 131 * 97 // 16)
-    assert differences(reading, encode_report(reading, sources, segmentation=ds), ds) == ()
+    report = encode_report(reading, sources, segmentation=ds)
+    assert differences(reading, {ResultKind.SR: report, ResultKind.SEG: ds}) == ()

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from conformance.phantoms import CANARIES
 from dicom_io import codes, identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.answers import as_written
 from dicom_io.objects.envelope import clean_text
 from dicom_io.objects.seg import encode_segmentation
@@ -354,7 +355,7 @@ def test_evidence_lists_images_before_the_segmentation(make_case: MakeCase, tmp_
     assert images.SeriesInstanceUID == sources[0].SeriesInstanceUID
     listed = {item.ReferencedSOPInstanceUID for item in images.ReferencedSOPSequence}
     assert listed == {source.SOPInstanceUID for source in sources}
-    assert segmentations.SeriesInstanceUID == identity.result_uids(reading).seg_series
+    assert segmentations.SeriesInstanceUID == identity.result_uids(reading).series(ResultKind.SEG)
 
 
 def test_segments_are_referenced_by_their_tracklets(make_case: MakeCase, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage
 
 from dicom_io import identity
+from dicom_io.kinds import ResultKind
 from dicom_io.objects.sr import encode_report
 from dicom_io.objects.text_report import as_text, decode_text_report, encode_text_report
 from sgmri import RESEARCH_USE_STATEMENT, catalogue
@@ -117,7 +118,10 @@ def test_it_is_a_series_of_its_own(make_case: MakeCase, tmp_path: Path) -> None:
     reading, sources = make_case("brain")
     report, boxes = encode_text_report(reading, sources), encode_report(reading, sources, segmentation=None)
     uids = identity.result_uids(reading)
-    assert (report.SeriesInstanceUID, report.SOPInstanceUID) == (uids.text_series, uids.text_instance)
+    assert (report.SeriesInstanceUID, report.SOPInstanceUID) == (
+        uids.series(ResultKind.TEXT_SR),
+        uids.instance(ResultKind.TEXT_SR),
+    )
     for keyword in ("SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "SeriesDescription"):
         assert report[keyword].value != boxes[keyword].value
     assert report.StudyInstanceUID == boxes.StudyInstanceUID

@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from conformance.phantoms import make, make_non_mr, write
+from dicom_io.objects.key_objects import decode_key_objects
 from plugin.cli.main import main
 from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.lifecycle import State
@@ -189,9 +190,10 @@ def test_status_shows_which_reading_revises_which(tmp_path: Path, capsys: pytest
     assert main(["status", "--json", "--config", str(config)]) == 0
     text = capsys.readouterr().out
     (series,) = json.loads(text)["series"]
+    waiting = {"stored": False, "committed": False, "retracted": None, "note_sent": False}
     assert series["readings"] == [
-        {"generation": 0, "stored": False, "committed": False, "revises": None, "superseded_by": 1},
-        {"generation": 1, "stored": False, "committed": False, "revises": 0, "superseded_by": None},
+        {"generation": 0, **waiting, "revises": None, "superseded_by": 1},
+        {"generation": 1, **waiting, "revises": 0, "superseded_by": None},
     ]
     assert "2.25." not in printed + text
     journal.receive(received(3))
@@ -259,4 +261,69 @@ def test_a_failed_series_can_be_tried_again(tmp_path: Path, capsys: pytest.Captu
     row = journal.series("abcdefgh12345678")
     assert (row.state, row.attempts) == (State.QUEUED, 0)
     assert "FAILED -> QUEUED" in capsys.readouterr().out
+    journal.close()
+
+
+def test_reread_needs_a_reading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reread queues what was read as a new reading; a series that was not read, and an unknown key, are refused."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n')
+    journal = Journal(sqlite_url(tmp_path))
+    journal.receive(received(1))
+    assert main(["reread", "abc", "--config", str(config)]) == 1
+    assert "RECEIVING has no reading" in capsys.readouterr().err
+    assert main(["reread", "xyz", "--config", str(config)]) == 2
+    read(journal, 2)
+    assert main(["reread", "abc", "--config", str(config)]) == 0
+    assert "READ -> QUEUED, for reading 1" in capsys.readouterr().out
+    row = journal.series("abcdefgh12345678")
+    assert (row.state, row.generation, row.attempts) == (State.QUEUED, 1, 0)
+    journal.close()
+
+
+def test_retract_and_status_name_the_reading(
+    brain_files: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reading is taken back with the default reason; status shows it; a second time there is nothing left."""
+    out = tmp_path / "outbox" / "abcdefgh12345678" / "0"
+    assert main(["read", str(brain_files[0].parent), "--engine", "classical", "--out", str(out)]) == 0
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n')
+    journal = Journal(sqlite_url(tmp_path))
+    assert main(["retract", "abc", "--config", str(config)]) == 2
+    read(journal, 0)
+    capsys.readouterr()
+    assert main(["retract", "abc", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    assert "abcdefgh  reading 0 retracted (REJECTED_QUALITY); note:" in printed
+    note = decode_key_objects(dcmread(out / "rejection.dcm"))
+    assert note.objects == ((str(dcmread(out / "sr.dcm").SOPInstanceUID), ()),)
+    assert main(["status", "--config", str(config)]) == 0
+    assert "RETRACTED (REJECTED_QUALITY)" in (printed := capsys.readouterr().out)
+    assert printed.rstrip().endswith("; reading 0 is retracted")
+    assert main(["retract", "abc", "--config", str(config)]) == 1
+    assert "none to take back" in capsys.readouterr().err
+    journal.close()
+
+
+def test_a_note_that_is_not_out_is_told(
+    brain_files: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the destination away, exit code 1 says what to do, and status that the note is not sent yet."""
+    out = tmp_path / "outbox" / "abcdefgh12345678" / "0"
+    assert main(["read", str(brain_files[0].parent), "--engine", "classical", "--out", str(out)]) == 0
+    config = tmp_path / "sgmri.toml"
+    config.write_text(
+        f'[storage]\nstate_dir = "{tmp_path}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
+        '[delivery]\nae_title = "NOBODY"\nport = 1\ntimeout_s = 2\n'
+    )
+    journal = Journal(sqlite_url(tmp_path))
+    read(journal, 0)
+    for _ in range(2):
+        assert main(["retract", "abc", "--reason", "worklist", "--config", str(config)]) == 1
+        assert "repeat this command" in capsys.readouterr().err
+    assert main(["status", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    assert "RETRACTED (REJECTED_WORKLIST)" in printed
+    assert printed.rstrip().endswith("; reading 0 is retracted, its note is not sent yet")
     journal.close()

@@ -52,3 +52,15 @@ def test_the_destination_may_call_back() -> None:
     admitted = admitted_peers(settings)
     assert [peer.ae_title for peer in admitted.listener.peers] == ["SCANNER", "PACS"]
     assert admitted_peers(admitted) == admitted
+
+
+def test_viewers_are_known_by_name(tmp_path: Path) -> None:
+    """A destination may name several viewers; an unknown one is an error that names the file and the choices."""
+    path = tmp_path / "sgmri.toml"
+    path.write_text('[delivery]\nviewers = ["ohif", "slicer"]\n')
+    assert load(path, {}).delivery.viewers == ("ohif", "slicer")
+    path.write_text('[delivery]\nviewers = ["osirix"]\n')
+    with pytest.raises(
+        ConfigError, match=r"sgmri\.toml: delivery\.viewers: expected names among ohif, slicer, .*osirix"
+    ):
+        load(path, {})

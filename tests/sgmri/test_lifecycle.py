@@ -56,7 +56,14 @@ def test_every_step_may_fail(state: State) -> None:
 def test_a_skipped_series_is_not_read_unless_it_grows() -> None:
     """SKIPPED is no failure: no retry leads out of it, only a new instance."""
     assert TRANSITIONS[S.SKIPPED] == {S.RECEIVING}
-    assert TRANSITIONS[S.COMMITTED] == {S.RECEIVING}
+
+
+@pytest.mark.parametrize("state", [S.READ, S.STORED, S.COMMITTED, S.FAILED])
+def test_what_was_read_can_be_taken_back_and_read_again(state: State) -> None:
+    """An operator may retract from every state in which there may be a reading; then it is read again, or stays so."""
+    assert {S.RETRACTED, S.QUEUED} <= TRANSITIONS[state]
+    assert TRANSITIONS[S.RETRACTED] == {S.RECEIVING, S.QUEUED}
+    assert S.RETRACTED in FINAL_STATES
 
 
 def test_only_an_operator_or_a_new_instance_leaves_a_failure() -> None:
@@ -89,6 +96,8 @@ def test_lives_that_the_product_promises(life: tuple[State, ...]) -> None:
         (S.READING, S.STORED),
         (S.READ, S.COMMITTED),
         (S.COMMITTED, S.READ),
+        (S.RETRACTED, S.READ),
+        (S.READING, S.RETRACTED),
         (S.FAILED, S.COMMITTED),
     ],
 )

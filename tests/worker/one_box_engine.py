@@ -21,11 +21,15 @@ from worker.rendering import render
 
 @dataclass
 class OneBoxEngine:
-    """Answers only that there is an abnormality: one given box on each given frame, in model pixels."""
+    """Answers only that there is an abnormality: one given box on each given frame, in model pixels.
+
+    With ``tracking_uid``, all boxes claim to be one and the same.
+    """
 
     boxes: dict[int, Box]
     label: str
     text: str = ""
+    tracking_uid: str | None = None
 
     def describe(self) -> EngineIdentity:
         return EngineIdentity(name="one box", version="1", digest="1" * 64)
@@ -34,7 +38,8 @@ class OneBoxEngine:
         tracklet = Tracklet(
             tracklet_id="lesion-1",
             findings=tuple(
-                Finding(label=self.label, frame_index=index, box=box) for index, box in sorted(self.boxes.items())
+                Finding(label=self.label, frame_index=index, box=box, tracking_uid=self.tracking_uid)
+                for index, box in sorted(self.boxes.items())
             ),
         )
         question = questions[f"{questions.anatomy}.any"]

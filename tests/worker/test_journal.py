@@ -11,7 +11,7 @@ from worker.database import open_database, sqlite_url
 from worker.journal import Journal, Received, SeriesRow
 from worker.journal_tables import METADATA
 from worker.outbox import Outbox, ResultRow
-from worker.revisions import earlier_reports, leave, readings
+from worker.revisions import earlier_readings, leave, readings
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_readings_of_a_growing_series_are_linked(journal: Journal) -> None:
     outbox.mark_stored(first, "2.25.1")
     second = reading(journal, 3)
     assert second.generation == 1
-    assert earlier_reports(journal, second, delivered=True) == (0,)
+    assert [one.generation for one in earlier_readings(journal, second, delivered=True)] == [0]
     assert outbox.put(second, objects(10, predecessor_uid="2.25.1"))
     before, now = readings(journal, second.series_key)
     assert (before.generation, before.revises, before.superseded_by) == (0, None, 1)
@@ -210,8 +210,8 @@ def test_a_report_that_the_destination_does_not_have_is_superseded_but_not_named
     outbox.expect_commitment(first, "2.25.77")
     second = reading(journal, 2)
     outbox.answer_commitment("2.25.77", committed=[], refused=["2.25.1"], retry_s=1)
-    assert earlier_reports(journal, second, delivered=True) == ()
-    assert earlier_reports(journal, second, delivered=False) == (0,)
+    assert [one.generation for one in earlier_readings(journal, second, delivered=True)] == []
+    assert [one.generation for one in earlier_readings(journal, second, delivered=False)] == [0]
 
 
 def test_objects_that_did_not_change_are_not_sent_again(journal: Journal) -> None:

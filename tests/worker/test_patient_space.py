@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from dicom_io.results import ResultKind, write_results
+from dicom_io.kinds import ResultKind
+from dicom_io.results import write_results
 from tests.oriented_series import TO_PATIENT, Kind, Scan, centred, datasets
 from tests.series_files import written
 from tests.worker.one_box_engine import read_brightest

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from dicom_io.results import ResultKind, write_results
+from dicom_io.kinds import ResultKind
+from dicom_io.results import write_results
 from sgmri.questions import Unanswered
 from sgmri.readings import Reading
 from tests.oriented_series import Kind, Scan, centred, datasets

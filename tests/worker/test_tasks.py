@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,9 +7,13 @@ from pydicom import dcmread
 
 from conformance.pacs import PacsBehaviour
 from conformance.phantoms import make_non_mr
+from dicom_io.kinds import ResultKind
+from dicom_io.profiles import Profile
 from sgmri.errors import EngineError, EngineUnavailable
+from sgmri.geometry import Box
 from sgmri.lifecycle import Reason, State
-from sgmri.settings import Settings
+from sgmri.settings import Settings, parse
+from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
 from worker.outbox import Outbox
 from worker.tasks import read_one
@@ -95,6 +100,41 @@ def test_a_truncated_instance_fails_the_series_with_its_reason(
     assert not place.read()
     assert (place.row.state, place.row.reason) == (State.FAILED, Reason.TRUNCATED_INSTANCE)
     assert Outbox(journal=place.workplace.journal).results(place.row) == ()
+
+
+def test_results_that_a_viewer_would_not_show_are_not_sent(
+    make_place: Callable[[Settings], Place],
+    files: tuple[Path, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An object that breaks a viewer's rule ends the series as FAILED with its reason; the log names the rule alone."""
+    boxes = {index: Box(x0=10, y0=12, x1=30, y1=28) for index in (3, 4)}
+    made = make_place(parse({}))
+    place = replace(
+        made,
+        workplace=replace(
+            made.workplace,
+            engine=lambda: OneBoxEngine(boxes, "Mass", tracking_uid="2.25.7"),
+            profile=Profile(viewers=("ohif",), kinds=frozenset({ResultKind.SEG, ResultKind.SR})),
+        ),
+    )
+    place.receive(*files)
+    assert not place.read()
+    assert (place.row.state, place.row.reason) == (State.FAILED, Reason.VIEWER_RULE)
+    assert Outbox(journal=place.workplace.journal).results(place.row) == ()
+    assert "ohif-unique-tracking-uid by SR (viewer ohif)" in caplog.text
+
+
+def test_a_reading_with_nothing_to_send_is_skipped(
+    make_place: Callable[[Settings], Place], files: tuple[Path, ...]
+) -> None:
+    """Where the destination gets pictures of boxes only, a reading without a box ends with its reason."""
+    made = make_place(parse({}))
+    profile = Profile(kinds=frozenset({ResultKind.SEG}))
+    place = replace(made, workplace=replace(made.workplace, profile=profile))
+    place.receive(*files)
+    assert not place.read()
+    assert (place.row.state, place.row.reason) == (State.SKIPPED, Reason.NOTHING_TO_SEND)
 
 
 def test_a_delivery_is_stored_and_asked_to_be_committed(

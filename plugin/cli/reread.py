@@ -1,0 +1,34 @@
+"""``sgmri reread``: read a series again with the engine as it is now; the new report revises the one before."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from plugin.cli.series import KEY_HELP, one_series
+from plugin.listener import open_journal
+from plugin.settings import load
+from worker.revisions import read_again
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("reread", help="read a series again, after a change of the model")
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
+    journal = open_journal(load(arguments.config))
+    try:
+        row = one_series(journal, arguments.key)
+        done = read_again(journal, row)
+    finally:
+        journal.close()
+    if not done:
+        print(f"sgmri: a series that is {row.state} has no reading, or is being worked on", file=sys.stderr)
+        return 1
+    print(f"{row.series_key[:8]}  {row.state} -> QUEUED, for reading {row.generation + 1}")
+    return 0

@@ -1,0 +1,52 @@
+"""``sgmri retract``: take the newest reading of a series back; the destination gets a note that rejects its objects."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from plugin.cli.series import KEY_HELP, one_series
+from plugin.listener import open_journal, outbox_dir
+from plugin.settings import load
+from sgmri.errors import DeliveryError
+from sgmri.lifecycle import Reason
+from worker.retractions import retract, send_note
+
+REASONS = {
+    "quality": Reason.REJECTED_QUALITY,
+    "safety": Reason.REJECTED_SAFETY,
+    "worklist": Reason.REJECTED_WORKLIST,
+    "retention": Reason.REJECTED_RETENTION,
+}
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("retract", help="take the newest reading of a series back: it must not be used")
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+    parser.add_argument(
+        "--reason", choices=REASONS, default="quality", help="what the rejection note is titled (default: quality)"
+    )
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Take it back; 2 where no single series is meant, 1 where there is nothing to take back or the note is not out."""
+    settings = load(arguments.config)
+    journal = open_journal(settings)
+    try:
+        row = one_series(journal, arguments.key)
+        reading = retract(journal, row, REASONS[arguments.reason])
+        directory = outbox_dir(settings) / row.series_key / str(reading.generation)
+        try:
+            path = send_note(journal, settings, row, reading, directory)
+        except DeliveryError as error:
+            print(f"sgmri: {error}", file=sys.stderr)
+            print("sgmri: the reading is retracted here; repeat this command to send its note", file=sys.stderr)
+            return 1
+    finally:
+        journal.close()
+    where = f"note sent to {settings.delivery.ae_title}" if settings.delivery.ae_title else f"note: {path}"
+    print(f"{row.series_key[:8]}  reading {reading.generation} retracted ({reading.retracted}); {where}")
+    return 0
