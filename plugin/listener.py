@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from dicom_io.commitment import CommitmentResult
+from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
 from plugin.dispatch import Dispatcher
@@ -52,14 +53,15 @@ class ListenerService:
         settings = admitted_peers(settings)
         self._settings = settings
         self.journal = open_journal(settings)
-        self._spool = Spool(spool_dir(settings), min_free_bytes=settings.listener.min_free_bytes)
+        listener = settings.listener
+        synced = listener.durability != "none"
+        self._spool = Spool(spool_dir(settings), min_free_bytes=listener.min_free_bytes, synced=synced)
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal)
         rules = load_rules(settings.selection.rules)
         self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules))
-        self._scp = StorageScp(
-            settings.listener, self._spool, Callbacks(stored=self._stored, committed=self._committed)
-        )
+        scp = Receiver if listener.receiver == "own" else StorageScp
+        self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
     @property
     def port(self) -> int:
