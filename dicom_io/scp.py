@@ -82,6 +82,7 @@ class StorageScp:
         ae.maximum_associations = self._settings.max_associations
         ae.maximum_pdu_size = self._settings.max_pdu_bytes
         ae.network_timeout = self._settings.network_timeout_s
+        ae.acse_timeout = self._settings.request_timeout_s
         ae.dimse_timeout = self._settings.network_timeout_s
         for context in supported_contexts():
             syntaxes = list(context.transfer_syntax)

@@ -88,22 +88,30 @@ class Association:
     def run(self) -> None:
         """Serve the association to its end; nothing that the peer does is raised."""
         try:
-            self._serve()
-        except AssociationRejected as rejected:
-            _log.warning("association from %s rejected: %s", self._address, rejected)
-            self._part_with(pdus.reject(rejected.result, rejected.source, rejected.reason))
-        except ProtocolViolation as violation:
-            _log.warning("association with %s aborted: %s", self._address, violation)
-            self._part_with(pdus.abort(violation.source, violation.reason))
-        except TimeoutError:
-            _log.warning("connection from %s ended: it was silent or too slow", self._address)
-            self._part_with(pdus.abort(0, 0) if self._contexts else b"")
-        except OSError:
-            _log.warning("connection from %s ended by the peer", self._address)
+            last = self._end()
         finally:
             if self._message is not None:
                 self._message.discard()
             self._intake.close()
+        self._part_with(last)
+
+    def _end(self) -> bytes:
+        """Return what to part with, when it is over."""
+        try:
+            self._serve()
+        except AssociationRejected as rejected:
+            _log.warning("association from %s rejected: %s", self._address, rejected)
+            return pdus.reject(rejected.result, rejected.source, rejected.reason)
+        except ProtocolViolation as violation:
+            _log.warning("association with %s aborted: %s", self._address, violation)
+            return pdus.abort(violation.source, violation.reason)
+        except TimeoutError:
+            _log.warning("connection from %s ended: it was silent or too slow", self._address)
+            return pdus.abort(0, 0) if self._contexts else b""
+        except OSError:
+            _log.warning("connection from %s ended by the peer", self._address)
+            return b""
+        return pdus.RELEASE_RP
 
     def _serve(self) -> None:
         body = self._stream.request(self._place.settings.request_timeout_s)
@@ -116,7 +124,6 @@ class Association:
             self._stream.end_at(time.monotonic() + self._place.settings.association_timeout_s)
             while (chunk := self._stream.chunk()) is not None:
                 self._take(chunk)
-        self._part_with(pdus.RELEASE_RP)
 
     def _check_room(self, negotiated: Negotiated) -> None:
         # C-ECHO and commitment results are taken all the same: with the latter, room can be made
