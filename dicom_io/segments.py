@@ -13,6 +13,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,9 +143,14 @@ class Segments:
             If the disk refuses; the segment must then not be used again.
         """
         start = segment.end
-        _pwrite(segment.descriptor, END.pack(_END_MARK, size_bytes, crc), start + HEAD.size + size_bytes)
-        _pwrite(segment.descriptor, HEAD.pack(_MARK, size_bytes), start)
-        os.fdatasync(segment.descriptor)
+        try:
+            _pwrite(segment.descriptor, END.pack(_END_MARK, size_bytes, crc), start + HEAD.size + size_bytes)
+            _pwrite(segment.descriptor, HEAD.pack(_MARK, size_bytes), start)
+            os.fdatasync(segment.descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(segment.descriptor, start)
+            raise
         segment.end = start + HEAD.size + size_bytes + END.size
         return Record(segment=segment, offset=start + HEAD.size, size_bytes=size_bytes)
 

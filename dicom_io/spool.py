@@ -20,7 +20,7 @@ from pathlib import Path
 from dicom_io.header_scan import Identifiers, scan_file
 from dicom_io.headers import is_uid
 from dicom_io.segments import Record, Segments
-from dicom_io.syncing import sync_directory, sync_file
+from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
 KEY_LENGTH = 16
@@ -94,7 +94,7 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(root)
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether an instance of this size fits above the watermark."""

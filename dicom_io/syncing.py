@@ -17,6 +17,14 @@ def sync_directory(path: Path) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and what is missing above it, for the owner only; the entries are durable on return."""
+    if not path.exists():
+        make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(path.parent)
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:

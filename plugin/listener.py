@@ -7,6 +7,7 @@ from dicom_io.commitment import CommitmentResult
 from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
+from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
 from plugin.rules import load_rules
 from plugin.settings import admitted_peers
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 def open_journal(settings: Settings) -> Journal:
     """Open the journal that the settings name, making the state directory if needed."""
     state_dir = Path(settings.storage.state_dir)
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(state_dir)
     return Journal(settings.storage.journal_url or sqlite_url(state_dir))
 
 

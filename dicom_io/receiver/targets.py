@@ -15,7 +15,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 from dicom_io.segments import HEAD, Segment
 from dicom_io.spool import Spool, StoredInstance
 
-_MOST_SLICES = 512  # of one writev; IOV_MAX is 1024
+_MOST_SLICES = 512  # of one pwritev; IOV_MAX is 1024
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
@@ -52,6 +52,7 @@ class Target:
         self.descriptor = descriptor
         self.start = start
         self.size_bytes = 0
+        self._end = start  # of what is written
         self._slices: list[bytes | memoryview] = []
 
     def append(self, content: bytes | memoryview) -> None:
@@ -65,7 +66,8 @@ class Target:
         """Write what was taken; raises OSError if the disk refuses."""
         slices, self._slices = self._slices, []
         while slices:
-            written = os.writev(self.descriptor, slices)
+            written = os.pwritev(self.descriptor, slices, self._end)
+            self._end += written
             while slices and written >= len(slices[0]):
                 written -= len(slices.pop(0))
             if written:
@@ -127,7 +129,6 @@ class RecordTarget(Target):
         self._failed = failed
         self._crc = 0
         os.ftruncate(segment.descriptor, segment.end)
-        os.lseek(segment.descriptor, segment.end + HEAD.size, os.SEEK_SET)
         super().__init__(spool, segment.descriptor, segment.end + HEAD.size)
 
     def append(self, content: bytes | memoryview) -> None:
