@@ -66,6 +66,7 @@ def command(**elements: int | str) -> bytes:
         "priority": 0x700,
         "data_set": 0x800,
         "instance": 0x1000,
+        "event_type": 0x1002,
     }
     encoded = b""
     for name, value in elements.items():
