@@ -64,7 +64,9 @@ class Receiver:
 
     def start(self) -> None:
         """Begin to accept associations, in threads of their own."""
-        self._listening = socket.create_server((self._settings.host, self._settings.port), backlog=_BACKLOG)
+        host = self._settings.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, self._settings.port), family=family, backlog=_BACKLOG)
         self._accepting = threading.Thread(target=self._accept, args=(self._listening,), name="accept", daemon=True)
         self._accepting.start()
         _log.info("listening for associations")
