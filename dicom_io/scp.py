@@ -161,7 +161,7 @@ class StorageScp:
 
     def _set_aside(self, encoded: bytes) -> int:
         try:
-            self._spool.set_aside(self._spool.write_part(encoded))
+            self._spool.quarantine.keep(self._spool.write_part(encoded))
         except OSError as error:
             _log.error("spool cannot be written (errno %s)", error.errno)
             return OUT_OF_RESOURCES

@@ -7,6 +7,7 @@ at its front is written last, so that a record that was cut off is none::
     SGR1 size(8) | bytes | END1 size(8) crc(4)          (little-endian)
 """
 
+import errno
 import os
 import secrets
 import struct
@@ -66,7 +67,7 @@ class Record:
                 count = min(_PIECE_BYTES, self.size_bytes - copied)
                 piece = os.pread(self.segment.descriptor, count, self.offset + copied)
                 if not piece:
-                    raise EOFError("expected a whole record in the segment, found its end")
+                    raise OSError(errno.EIO, "expected a whole record in the segment, found its end")
                 stream.write(piece)
                 copied += len(piece)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dicom_io.header_scan import Identifiers, scan_file
 from dicom_io.headers import is_uid
+from dicom_io.quarantine import Quarantine
 from dicom_io.segments import Record, Segments
 from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
@@ -27,9 +28,6 @@ KEY_LENGTH = 16
 _PART = ".part"
 _SUFFIX = ".dcm"
 _OTHER = ".other"
-_QUARANTINED = ".quarantined"
-_QUARANTINE_FILES = 64
-_QUARANTINE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +89,7 @@ class Spool:
         self.root = root
         self.synced = synced
         self.segments = Segments(root / "segments")
+        self.quarantine = Quarantine(root / "quarantine")
         self._min_free_bytes = min_free_bytes
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
@@ -101,7 +100,7 @@ class Spool:
         return shutil.disk_usage(self.root).free - size_bytes >= self._min_free_bytes
 
     def new_part(self) -> Path:
-        """Return the path of a file to be written; :meth:`place` or :meth:`set_aside` it, or unlink it."""
+        """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it."""
         incoming = self.root / "incoming"
         if not incoming.exists():
             incoming.mkdir(mode=0o700, exist_ok=True)
@@ -201,27 +200,12 @@ class Spool:
     def _make_directory(self, directory: Path) -> None:
         if not directory.exists():
             directory.mkdir(mode=0o700)
-            if self.synced:
-                sync_directory(self.root)
-
-    def set_aside(self, part: Path) -> None:
-        """Move a part file that is no instance into the quarantine; the oldest there make room.
-
-        Raises
-        ------
-        OSError
-            If the disk refuses.
-        """
-        quarantine = self.root / "quarantine"
-        quarantine.mkdir(mode=0o700, exist_ok=True)
-        with self._placing:
-            part.rename(quarantine / f"{part.stem}{_QUARANTINED}")
-            files = sorted(quarantine.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-            total_bytes = sum(path.stat().st_size for path in files)
-            while len(files) > _QUARANTINE_FILES or (files and total_bytes > _QUARANTINE_BYTES):
-                oldest = files.pop(0)
-                total_bytes -= oldest.stat().st_size
-                oldest.unlink()
+            try:
+                if self.synced:
+                    sync_directory(self.root)
+            except OSError:
+                directory.rmdir()  # or the next instance would take it for durable
+                raise
 
     def keep_record(self, instance: StoredInstance, record: Record) -> StoredInstance:
         """Keep an instance in its segment until its series is gathered; a late or repeated one becomes a file at once.
@@ -255,9 +239,13 @@ class Spool:
                 self._make_directory(self.root / key)
             records = self.segments.waiting(key)
             parts = self._copied(records.values())
-            for name, part in zip(records, parts, strict=True):
-                part.rename(self.path(key, name))
-            sync_directory(self.root / key)
+            try:
+                for name, part in zip(records, parts, strict=True):
+                    part.rename(self.path(key, name))
+                sync_directory(self.root / key)
+            finally:
+                for part in parts:
+                    part.unlink(missing_ok=True)
             self.segments.done(key, records)
 
     def _copied(self, records: Iterable[Record]) -> list[Path]:
@@ -296,15 +284,21 @@ class Spool:
         sync_directory(self.root)  # a killed process may have left a directory's entry unsynced
         for segment, records in self.segments.left_behind():
             for record in records:
-                (part,) = self._copied([record])
-                try:
-                    instance = read_file_header(part)
-                except MalformedInstance:
-                    self.set_aside(part)
-                else:
-                    self.place(part, instance)
+                self._recover_record(record)
             self.segments.remove(segment)
         return len(parts)
+
+    def _recover_record(self, record: Record) -> None:
+        (part,) = self._copied([record])
+        try:
+            instance = read_file_header(part)
+        except MalformedInstance:
+            self.quarantine.keep(part)
+            return
+        self.place(part, instance)
+        # Also where nothing is synced now: it was acknowledged when something was, and the record goes
+        sync_directory(self.root / instance.series_key)
+        sync_directory(self.root)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield (series key, file name) of every stored instance."""

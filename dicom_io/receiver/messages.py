@@ -102,7 +102,7 @@ class IncomingInstance(Message):
         self._room_checked_at = 0
         self._target: Target | None = None
         self._meta_bytes = 0
-        self._begin()
+        self._try(self._begin)
 
     def _begin(self) -> None:
         command, context = self._command, self._context
@@ -113,28 +113,29 @@ class IncomingInstance(Message):
         elif not self._intake.has_room():
             self._refuse(OUT_OF_RESOURCES, "there is no room for it")
         else:
-            self._try(self._open)
-
-    def _open(self) -> None:
-        self._target = self._intake.begin()
-        meta = file_meta(self._command.sop_class_uid, self._command.sop_instance_uid, self._context.transfer_syntax)
-        self._meta_bytes = len(meta)
-        self._target.append(meta)
+            self._target = self._intake.begin()
+            meta = file_meta(command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax)
+            self._meta_bytes = len(meta)
+            self._target.append(meta)
 
     def take(self, content: memoryview) -> None:
         """Take a piece; an instance that is too large, or for which there is no room, is drained from there on."""
         super().take(content)
+        self._try(lambda: self._append(content))
+
+    def _append(self, content: memoryview) -> None:
         target = self._target
         if target is None:
             return
         if target.size_bytes + len(content) > self._max_bytes + self._meta_bytes:
             self._refuse(OUT_OF_RESOURCES, "it is too large")
-        elif target.size_bytes - self._room_checked_at > _CHECK_ROOM_BYTES and not self._intake.has_room():
-            self._refuse(OUT_OF_RESOURCES, "there is no room for it")
-        else:
-            if target.size_bytes - self._room_checked_at > _CHECK_ROOM_BYTES:
-                self._room_checked_at = target.size_bytes
-            self._try(lambda: target.append(content))
+            return
+        if target.size_bytes - self._room_checked_at > _CHECK_ROOM_BYTES:
+            self._room_checked_at = target.size_bytes
+            if not self._intake.has_room():
+                self._refuse(OUT_OF_RESOURCES, "there is no room for it")
+                return
+        target.append(content)
 
     def flush(self) -> None:
         """Write the pieces that were taken."""

@@ -9,6 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
@@ -103,22 +104,25 @@ class PartTarget(Target):
         self.flush()
         if self.spool.synced:
             os.fsync(self.descriptor)
-        os.close(self.descriptor)
-        self.descriptor = -1
+        self._close()
         return self.spool.place(self._path, instance)
 
     def set_aside(self) -> None:
         """Move the file into the quarantine."""
         self.flush()
-        self.spool.set_aside(self._path)
+        self.spool.quarantine.keep(self._path)
         self.discard()
 
     def discard(self) -> None:
         """Remove the file."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that does not even remove it: the next start will
+            self._close()
+            self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class RecordTarget(Target):
@@ -155,7 +159,7 @@ class RecordTarget(Target):
                 offset = 0
                 while piece := self.read_at(offset, 1 << 20):
                     offset += stream.write(piece)
-            self.spool.set_aside(part)
+            self.spool.quarantine.keep(part)
         finally:
             part.unlink(missing_ok=True)
 

@@ -66,7 +66,7 @@ def test_what_is_no_instance_is_set_aside_within_bounds(tmp_path: Path) -> None:
     """The quarantine keeps what was refused, the newest of it, and it is no part of the spool's instances."""
     spool = Spool(tmp_path / "spool")
     for number in range(70):
-        spool.set_aside(spool.write_part(b"%d" % number))
+        spool.quarantine.keep(spool.write_part(b"%d" % number))
     kept = list((tmp_path / "spool" / "quarantine").iterdir())
     assert len(kept) == 64
     assert b"69" in {path.read_bytes() for path in kept}
