@@ -47,9 +47,7 @@ class Listener:
     host: str = _key("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces")
     port: int = _key(11112, "TCP port; 0 takes a free one")
     peers: tuple[Peer, ...] = _table(tuple, "application entities that may call; everybody else is rejected")
-    receiver: str = _key(
-        "pynetdicom", "whose data path receives: own, or pynetdicom (slower; keeps instances in memory)"
-    )
+    receiver: str = _key("own", "whose data path receives: own, or pynetdicom (slower; keeps instances in memory)")
     durability: str = _key(
         "strict",
         "what Success means: strict (file and directory are synced), journal (receiver own: a synced append, made "
