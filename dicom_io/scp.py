@@ -20,11 +20,14 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.commitment import CommitmentResult, parse_result
+from dicom_io.header_scan import scan_file
+from dicom_io.headers import is_uid
 from dicom_io.network import no_delay
-from dicom_io.services import STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
-from dicom_io.spool import Spool, StoredInstance, read_header
+from dicom_io.receiver.negotiation import admits, supported_contexts
+from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
+from dicom_io.spool import Spool, StoredInstance, identify
 from sgmri.errors import MalformedInstance
-from sgmri.settings import Listener, Peer
+from sgmri.settings import Listener
 
 _log = logging.getLogger(__name__)
 
@@ -79,11 +82,11 @@ class StorageScp:
         ae.maximum_associations = self._settings.max_associations
         ae.maximum_pdu_size = self._settings.max_pdu_bytes
         ae.network_timeout = self._settings.network_timeout_s
+        ae.acse_timeout = self._settings.request_timeout_s
         ae.dimse_timeout = self._settings.network_timeout_s
-        for service in for_use(Use.ECHO, Use.READ, Use.SET_ASIDE, role=Role.SCP):
-            ae.add_supported_context(service.sop_class_uid, list(service.transfer_syntaxes))
-        # The PACS opens an association to us and acts as SCP on it (role reversal, PS3.4 J.3, PS3.7 D.3.3.4)
-        ae.add_supported_context(STORAGE_COMMITMENT, list(UNCOMPRESSED), scu_role=True, scp_role=True)
+        for context in supported_contexts():
+            syntaxes = list(context.transfer_syntax)
+            ae.add_supported_context(str(context.abstract_syntax), syntaxes, context.scu_role, context.scp_role)
         return ae
 
     @property
@@ -123,6 +126,11 @@ class StorageScp:
         assert primitive is not None
         if not admits(self._settings.peers, primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""):
             primitive.calling_ae_title = _unguessable()
+            return
+        proposed = {str(context.abstract_syntax) for context in primitive.presentation_context_definition_list}
+        if proposed - {VERIFICATION, STORAGE_COMMITMENT} and not self._spool.has_room(0):
+            event.assoc.acse.send_reject(2, 3, 1)  # temporary congestion
+            event.assoc.kill()
 
     def _store(self, event: evt.Event) -> int:
         request: Any = event.request
@@ -130,18 +138,16 @@ class StorageScp:
         if len(encoded) > self._settings.max_instance_bytes or not self._spool.has_room(len(encoded)):
             _log.warning("no room for an instance of %d bytes", len(encoded))
             return OUT_OF_RESOURCES
+        requested = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
         try:
-            instance = read_header(encoded)
-            if (instance.sop_class_uid, instance.sop_instance_uid) != (
-                str(request.AffectedSOPClassUID),
-                str(request.AffectedSOPInstanceUID),
-            ):
+            identifiers = scan_file(lambda offset, count: encoded[offset : offset + count], len(encoded))
+            if (identifiers.sop_class_uid, identifiers.sop_instance_uid) != requested or not is_uid(requested[1]):
                 _log.warning("instance refused: the data set's UIDs differ from the request's (PS3.7 9.1.1)")
                 return DOES_NOT_MATCH
-            instance = self._spool.store(instance, encoded)
+            instance = self._spool.store(identify(identifiers, len(encoded)), encoded)
         except MalformedInstance as error:
             _log.warning("instance refused: %s", error)
-            return CANNOT_UNDERSTAND
+            return self._set_aside(encoded)
         except OSError as error:
             _log.error("spool cannot be written (errno %s)", error.errno)
             return OUT_OF_RESOURCES
@@ -153,6 +159,14 @@ class StorageScp:
             return PROCESSING_FAILURE
         return SUCCESS
 
+    def _set_aside(self, encoded: bytes) -> int:
+        try:
+            self._spool.quarantine.keep(self._spool.write_part(encoded))
+        except OSError as error:
+            _log.error("spool cannot be written (errno %s)", error.errno)
+            return OUT_OF_RESOURCES
+        return CANNOT_UNDERSTAND
+
     def _event_report(self, event: evt.Event) -> tuple[int, Dataset | None]:
         request: Any = event.request
         try:
@@ -161,11 +175,6 @@ class StorageScp:
             _log.error("a commitment result could not be taken", exc_info=error)
             return PROCESSING_FAILURE, None
         return SUCCESS, None
-
-
-def admits(peers: tuple[Peer, ...], calling_ae_title: str, address: str) -> bool:
-    """Tell whether a peer of this AE title may call from this address; an empty list admits nobody."""
-    return any(peer.ae_title.strip() == calling_ae_title and peer.host in ("", address) for peer in peers)
 
 
 def _echo(event: evt.Event) -> int:

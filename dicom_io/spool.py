@@ -1,37 +1,33 @@
 """The instance spool: received instances as PS3.10 files, durable before anybody is told so.
 
 ``<spool>/<series key>/<instance key>.dcm``. File names come from our own keys, never from a data set, so that no
-peer chooses a path. A file is written under a temporary name, synced, renamed, and its directory synced; what is
-left of an interrupted write is removed at the next start.
+peer chooses a path. A file is written under a temporary name in ``incoming``, synced, renamed, and its directory
+synced; what is left of an interrupted write is removed at the next start. What comes again with other bytes is kept
+beside the first copy (``<instance key>.<digest>.other``), and what cannot be placed is set aside in ``quarantine``.
 """
 
 import base64
+import filecmp
 import hashlib
 import os
 import secrets
 import shutil
-import zlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
-
-from dicom_io.headers import LIBRARY_ERRORS, is_uid
+from dicom_io.header_scan import Identifiers, scan_file
+from dicom_io.headers import is_uid
+from dicom_io.quarantine import Quarantine
+from dicom_io.segments import Record, Segments
+from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
 KEY_LENGTH = 16
 _PART = ".part"
 _SUFFIX = ".dcm"
-_PREAMBLE = 132  # PS3.10 7.1: preamble and "DICM"
-_HEADER_BYTES = 1 << 20
-_TRANSFER_SYNTAX, _SOP_CLASS, _SOP_INSTANCE = 0x00020010, 0x00080016, 0x00080018
-_STUDY, _SERIES = 0x0020000D, 0x0020000E
-_LAST_HEADER_TAG = 0x00201002  # Images in Acquisition
+_OTHER = ".other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +81,53 @@ class Spool:
         The spool's directory; made when missing, readable by its owner only.
     min_free_bytes
         Below this much free disk nothing more is accepted.
+    synced
+        Whether an instance is durable before it counts as stored; without, a power cut may lose it.
     """
 
-    def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, min_free_bytes: int = 0, synced: bool = True) -> None:
         self.root = root
+        self.synced = synced
+        self.segments = Segments(root / "segments")
+        self.quarantine = Quarantine(root / "quarantine")
         self._min_free_bytes = min_free_bytes
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._placing = threading.Lock()
+        self._gathering = threading.Lock()
+        make_directory(root)
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether an instance of this size fits above the watermark."""
         return shutil.disk_usage(self.root).free - size_bytes >= self._min_free_bytes
 
+    def new_part(self) -> Path:
+        """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it."""
+        incoming = self.root / "incoming"
+        if not incoming.exists():
+            incoming.mkdir(mode=0o700, exist_ok=True)
+        return incoming / f"{secrets.token_hex(8)}{_PART}"
+
+    def write_part(self, encoded: bytes) -> Path:
+        """Write an instance to a new part file.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses; nothing partial is left behind.
+        """
+        part = self.new_part()
+        try:
+            with part.open("xb") as stream:
+                stream.write(encoded)
+                stream.flush()
+                if self.synced:
+                    os.fsync(stream.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        return part
+
     def store(self, instance: StoredInstance, encoded: bytes) -> StoredInstance:
-        """Store one instance durably.
+        """Store one instance.
 
         Parameters
         ----------
@@ -115,36 +145,160 @@ class Spool:
         OSError
             If the disk refuses; nothing partial is left behind.
         """
-        directory = self.root / instance.series_key
-        path = directory / instance.file_name
-        if path.exists():
-            return replace(instance, was_there=True, differs=path.read_bytes() != encoded)
-        if not directory.exists():
-            directory.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self.root)
-        part = directory / f"{instance.file_name}.{secrets.token_hex(4)}{_PART}"
+        return self.place(self.write_part(encoded), instance)
+
+    def place(self, part: Path, instance: StoredInstance) -> StoredInstance:
+        """Give a part file, whose bytes are synced, its name.
+
+        Parameters
+        ----------
+        part
+            The file; it is gone afterwards, whatever happens.
+        instance
+            What its header says.
+
+        Returns
+        -------
+        The same, with ``was_there`` and ``differs`` set if an instance of that UID had been stored before: the
+        first copy stays, one with other bytes is kept beside it.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses; the instance is not stored then.
+        """
+        path = self.path(instance.series_key, instance.file_name)
+        differs = False
         try:
-            with part.open("xb") as stream:
-                stream.write(encoded)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.rename(path)
-        except OSError:
+            with self._placing:
+                # Within the lock: nobody may find a directory whose own entry is not yet durable
+                self._make_directory(path.parent)
+                was_there = path.exists()
+                if not was_there:
+                    part.rename(path)
+            if was_there and not filecmp.cmp(part, path, shallow=False):
+                differs = True
+                part.rename(path.with_suffix(f".{_digest(part)}{_OTHER}"))
+            if self.synced:
+                self._sync_placed(path, was_there=was_there)
+        finally:
             part.unlink(missing_ok=True)
+        return replace(instance, was_there=was_there, differs=differs)
+
+    @staticmethod
+    def _sync_placed(path: Path, *, was_there: bool) -> None:
+        try:
+            if was_there:
+                sync_file(path)  # another association may have placed it a moment ago, or one that did not sync
+            sync_directory(path.parent)
+        except OSError:
+            if not was_there:
+                # What could not be synced once may be lost although a second try succeeds: the sender sends it again
+                path.unlink(missing_ok=True)
             raise
-        _sync_directory(directory)
-        return instance
+
+    def _make_directory(self, directory: Path) -> None:
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            try:
+                if self.synced:
+                    sync_directory(self.root)
+            except OSError:
+                directory.rmdir()  # or the next instance would take it for durable
+                raise
+
+    def keep_record(self, instance: StoredInstance, record: Record) -> StoredInstance:
+        """Keep an instance in its segment until its series is gathered; a late or repeated one becomes a file at once.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
+        with self._placing:
+            late = (self.root / instance.series_key).exists()
+            if not late and self.segments.keep(instance.series_key, instance.file_name, record):
+                return instance
+        self.gather(instance.series_key)
+        (part,) = self._copied([record])
+        return self.place(part, instance)
+
+    def gather(self, key: str) -> None:
+        """Make files of what waits in segments for a series; call it before its files are read.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses; what waits goes on waiting.
+        """
+        with self._gathering:
+            if not self.segments.waiting(key):
+                return
+            with self._placing:
+                # From here on a late instance becomes a file at once (keep_record)
+                self._make_directory(self.root / key)
+            records = self.segments.waiting(key)
+            parts = self._copied(records.values())
+            try:
+                for name, part in zip(records, parts, strict=True):
+                    part.rename(self.path(key, name))
+                sync_directory(self.root / key)
+            finally:
+                for part in parts:
+                    part.unlink(missing_ok=True)
+            self.segments.done(key, records)
+
+    def _copied(self, records: Iterable[Record]) -> list[Path]:
+        parts: list[Path] = []
+        try:
+            for record in records:
+                parts.append(self.new_part())
+                record.copy_to(parts[-1])
+            for part in parts:  # all written first: the file system syncs them together
+                sync_file(part)
+        except OSError:
+            for part in parts:
+                part.unlink(missing_ok=True)
+            raise
+        return parts
 
     def path(self, key: str, file_name: str) -> Path:
         """Return where an instance lies."""
         return self.root / key / file_name
 
     def recover(self) -> int:
-        """Remove what interrupted writes left; return how many files that were."""
+        """Remove what interrupted writes left, and make files of what waits in segments.
+
+        Returns
+        -------
+        How many files were removed.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
         parts = list(self.root.glob(f"*/*{_PART}"))
         for part in parts:
             part.unlink(missing_ok=True)
+        sync_directory(self.root)  # a killed process may have left a directory's entry unsynced
+        for segment, records in self.segments.left_behind():
+            for record in records:
+                self._recover_record(record)
+            self.segments.remove(segment)
         return len(parts)
+
+    def _recover_record(self, record: Record) -> None:
+        (part,) = self._copied([record])
+        try:
+            instance = read_file_header(part)
+        except MalformedInstance:
+            self.quarantine.keep(part)
+            return
+        self.place(part, instance)
+        # Also where nothing is synced now: it was acknowledged when something was, and the record goes
+        sync_directory(self.root / instance.series_key)
+        sync_directory(self.root)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield (series key, file name) of every stored instance."""
@@ -159,12 +313,11 @@ class Spool:
         MalformedInstance
             If the file is no instance.
         """
-        path = self.path(key, file_name)
-        with path.open("rb") as stream:
-            return replace(read_header(stream.read(_HEADER_BYTES)), size_bytes=path.stat().st_size)
+        return read_file_header(self.path(key, file_name))
 
     def remove(self, key: str) -> None:
         """Delete a series from the spool; harmless when it is gone."""
+        self.segments.done(key, self.segments.waiting(key))
         shutil.rmtree(self.root / key, ignore_errors=True)
 
 
@@ -174,21 +327,47 @@ def read_header(encoded: bytes) -> StoredInstance:
     Raises
     ------
     MalformedInstance
-        If it cannot be parsed or lacks a valid UID.
+        If it is none, is not whole, or lacks a valid UID.
     """
-    try:
-        dataset = _header(encoded)
-        uids = [_text(dataset, tag) for tag in (_STUDY, _SERIES, _SOP_INSTANCE, _SOP_CLASS)]
-        expected = _count(_text(dataset, _LAST_HEADER_TAG))
-    except (*LIBRARY_ERRORS, RecursionError) as error:
-        raise MalformedInstance(
-            f"expected a data set whose header can be parsed, found {type(error).__name__}; have the sender repair it"
-        ) from None
-    if not all(is_uid(uid) for uid in uids):
+    return identify(scan_file(lambda offset, count: encoded[offset : offset + count], len(encoded)), len(encoded))
+
+
+def read_file_header(path: Path) -> StoredInstance:
+    """Do the same for a file.
+
+    Raises
+    ------
+    MalformedInstance
+        If it is none, is not whole, or lacks a valid UID.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        size = path.stat().st_size
+        return identify(scan_file(lambda offset, count: os.pread(stream.fileno(), count, offset), size), size)
+
+
+def identify(identifiers: Identifiers, size_bytes: int) -> StoredInstance:
+    """Return the place of an instance.
+
+    Parameters
+    ----------
+    identifiers
+        What it says it is.
+    size_bytes
+        Of its file.
+
+    Raises
+    ------
+    MalformedInstance
+        If a UID is missing or invalid.
+    """
+    study, series = identifiers.study_instance_uid, identifiers.series_instance_uid
+    instance, sop_class = identifiers.sop_instance_uid, identifiers.sop_class_uid
+    if not all(is_uid(uid) for uid in (study, series, instance, sop_class)):
         raise MalformedInstance(
             "expected valid Study, Series and SOP Instance UIDs (PS3.5 9.1) in the data set; have the sender repair it"
         )
-    study, series, instance, sop_class = uids
     return StoredInstance(
         series_key=series_key(study, series),
         file_name=f"{_key(instance)}{_SUFFIX}",
@@ -196,49 +375,11 @@ def read_header(encoded: bytes) -> StoredInstance:
         series_instance_uid=series,
         sop_instance_uid=instance,
         sop_class_uid=sop_class,
-        size_bytes=len(encoded),
-        expected_instances=expected,
+        size_bytes=size_bytes,
+        expected_instances=identifiers.expected_instances,
     )
 
 
-def _header(encoded: bytes) -> Dataset:
-    """Read the data set of a PS3.10 file up to Images in Acquisition, inflating no more than needed."""
-    if encoded[_PREAMBLE - 4 : _PREAMBLE] != b"DICM":
-        raise ValueError("no DICOM prefix")
-    stream = BytesIO(encoded)
-    stream.seek(_PREAMBLE)
-    meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group > 2)
-    syntax = UID(_text(meta, _TRANSFER_SYNTAX))
-    if syntax == DeflatedExplicitVRLittleEndian:
-        # A deflate bomb would grow a thousandfold (PS3.5 A.5): the header is near the start
-        stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), _HEADER_BYTES))
-    return read_dataset(
-        stream,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: int(tag) > _LAST_HEADER_TAG,
-        specific_tags=[Tag(tag) for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _LAST_HEADER_TAG)],
-    )
-
-
-def _text(dataset: Dataset, tag: int) -> str:
-    # The bytes as they came: pydicom's conversion would warn of odd values, and warnings are not thread-safe
-    element = dataset.get_item(tag)
-    value = None if element is None else element.value
-    return value.rstrip(b"\0 ").decode("ascii", "replace").strip() if isinstance(value, bytes) else ""
-
-
-def _count(text: str) -> int | None:
-    try:
-        count = int(text)
-    except ValueError:
-        return None
-    return count if count > 0 else None
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:KEY_LENGTH]

@@ -42,6 +42,11 @@ class Dispatcher:
     def complete(self, row: SeriesRow) -> None:
         """Close a series that has become quiet, and decide on it."""
         with logs.series(row.series_key[:8]):
+            try:
+                self.spool.gather(row.series_key)
+            except OSError as error:
+                _log.error("the spool cannot be written (errno %s); the series is completed later", error.errno)
+                return
             if self.journal.move(row, State.COMPLETE, completed_at=self.journal.clock()):
                 _log.info("series complete with %d instances", row.instances)
                 self.decide(self.journal.series(row.series_key))

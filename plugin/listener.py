@@ -4,8 +4,10 @@ import logging
 from pathlib import Path
 
 from dicom_io.commitment import CommitmentResult
+from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
+from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
 from plugin.rules import load_rules
 from plugin.settings import admitted_peers
@@ -25,7 +27,7 @@ _log = logging.getLogger(__name__)
 def open_journal(settings: Settings) -> Journal:
     """Open the journal that the settings name, making the state directory if needed."""
     state_dir = Path(settings.storage.state_dir)
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(state_dir)
     return Journal(settings.storage.journal_url or sqlite_url(state_dir))
 
 
@@ -52,14 +54,15 @@ class ListenerService:
         settings = admitted_peers(settings)
         self._settings = settings
         self.journal = open_journal(settings)
-        self._spool = Spool(spool_dir(settings), min_free_bytes=settings.listener.min_free_bytes)
+        listener = settings.listener
+        synced = listener.durability != "none"
+        self._spool = Spool(spool_dir(settings), min_free_bytes=listener.min_free_bytes, synced=synced)
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal)
         rules = load_rules(settings.selection.rules)
         self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules))
-        self._scp = StorageScp(
-            settings.listener, self._spool, Callbacks(stored=self._stored, committed=self._committed)
-        )
+        scp = Receiver if listener.receiver == "own" else StorageScp
+        self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
     @property
     def port(self) -> int:

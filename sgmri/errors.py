@@ -15,6 +15,9 @@
         ViewerRuleBroken               never sent; the journal says FAILED
         StoreRefused                   carries the DIMSE status; its category decides (PS3.4 B.2.3)
         CommitmentFailed               carries the failed instances' reasons (PS3.4 J.3)
+      AssociationError                 a peer's association that is ended; nobody else's is concerned
+        AssociationRejected            carries result, source and reason (PS3.8 9.3.4)
+        ProtocolViolation              carries the A-ABORT's source and reason (PS3.8 9.3.8)
       StateError                       a transition that the lifecycle table does not have: our bug
 
 A message says what was expected, what was found and what to do, and never a value from a DICOM header other
@@ -148,6 +151,45 @@ class CommitmentFailed(DeliveryError):
     def __init__(self, message: str, failures: dict[str, int]) -> None:
         super().__init__(message)
         self.failures = failures
+
+
+class AssociationError(SgmriError):
+    """A peer's association cannot be made, or cannot go on; other associations are not concerned."""
+
+
+class AssociationRejected(AssociationError):
+    """The association is not accepted.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found.
+    result, source, reason
+        Of the A-ASSOCIATE-RJ PDU (PS3.8 9.3.4).
+    """
+
+    def __init__(self, message: str, result: int, source: int, reason: int) -> None:
+        super().__init__(message)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class ProtocolViolation(AssociationError):
+    """The peer sent what the protocol does not allow: the association is aborted.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found.
+    source, reason
+        Of the A-ABORT PDU (PS3.8 9.3.8); by default the provider's "invalid PDU parameter value".
+    """
+
+    def __init__(self, message: str, source: int = 2, reason: int = 6) -> None:
+        super().__init__(message)
+        self.source = source
+        self.reason = reason
 
 
 class StateError(SgmriError):

@@ -13,6 +13,10 @@ from typing import Any
 
 from sgmri.errors import ConfigError
 
+RECEIVERS = ("own", "pynetdicom")
+"""Whose data path the listener uses."""
+DURABILITIES = ("strict", "journal", "none")
+"""What is safe on disk when Success is answered."""
 DEVICES = ("auto", "cpu", "cuda")
 """Where a model may be told to run."""
 
@@ -43,11 +47,28 @@ class Listener:
     host: str = _key("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces")
     port: int = _key(11112, "TCP port; 0 takes a free one")
     peers: tuple[Peer, ...] = _table(tuple, "application entities that may call; everybody else is rejected")
+    receiver: str = _key("own", "whose data path receives: own, or pynetdicom (slower; keeps instances in memory)")
+    durability: str = _key(
+        "strict",
+        "what Success means: strict (file and directory are synced), journal (receiver own: a synced append, made "
+        "files when the series completes) or none (nothing is synced: a power cut loses what was acknowledged)",
+    )
     max_associations: int = _key(32, "associations at a time; more are rejected (PS3.8 9.3.4)")
+    max_associations_per_peer: int = _key(16, "associations at a time of one AE title (receiver own)")
     max_pdu_bytes: int = _key(131072, "largest PDU that we offer to receive", unit="bytes")
     max_instance_bytes: int = _key(1 << 30, "largest instance that is kept; larger ones get 0xA700", unit="bytes")
-    network_timeout_s: float = _key(60.0, "an association without traffic is aborted after", unit="s")
-    min_free_bytes: int = _key(1 << 30, "below this much free disk, C-STORE answers 0xA700", unit="bytes")
+    network_timeout_s: float = _key(
+        60.0, "an association without traffic, or with a PDU that takes longer, is aborted after", unit="s"
+    )
+    request_timeout_s: float = _key(30.0, "a connection without a whole association request is closed after", unit="s")
+    association_timeout_s: float = _key(
+        28800.0, "an association is aborted after, whatever it does (receiver own)", unit="s"
+    )
+    min_free_bytes: int = _key(
+        1 << 30,
+        "below this much free disk, C-STORE answers 0xA700, and no association for storage is accepted (receiver own)",
+        unit="bytes",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +278,7 @@ def _check(settings: Settings) -> None:
     for path, port in (("listener.port", settings.listener.port), ("delivery.port", settings.delivery.port)):
         if not 0 <= port <= 65535:
             raise ConfigError(f"{path}: expected 0 to 65535, found {port}")
+    _check_receiver(settings.listener)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
@@ -266,6 +288,15 @@ def _check(settings: Settings) -> None:
     for path, number in _positive(settings):
         if not number > 0:
             raise ConfigError(f"{path}: expected more than 0, found {number}")
+
+
+def _check_receiver(listener: Listener) -> None:
+    if listener.receiver not in RECEIVERS:
+        raise ConfigError("listener.receiver: expected own or pynetdicom")
+    if listener.durability not in DURABILITIES:
+        raise ConfigError("listener.durability: expected strict, journal or none")
+    if listener.durability == "journal" and listener.receiver != "own":
+        raise ConfigError('listener.durability: journal needs listener.receiver = "own"; take strict instead')
 
 
 def _check_ae_title(path: str, ae_title: str) -> None:

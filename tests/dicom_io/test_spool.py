@@ -48,15 +48,30 @@ def test_an_instance_is_stored_byte_for_byte_under_a_name_of_ours(tmp_path: Path
 
 
 def test_the_same_instance_twice_is_one_file(tmp_path: Path) -> None:
-    """A repeated instance is reported as known; one with other bytes as differing, and the first copy stays."""
+    """A repeated instance is reported as known; one with other bytes is kept beside the first copy, once."""
     spool = Spool(tmp_path / "spool")
     content, other = encoded(), encoded(PixelData=b"\1" * 64)
     first = spool.store(read_header(content), content)
     again = spool.store(read_header(content), content)
     changed = spool.store(read_header(other), other)
     assert (first.was_there, again.was_there, again.differs, changed.differs) == (False, True, False, True)
-    assert spool.path(first.series_key, first.file_name).read_bytes() == content
+    path = spool.path(first.series_key, first.file_name)
+    assert path.read_bytes() == content
     assert len(list(spool.names())) == 1
+    spool.store(read_header(other), other)
+    assert [beside.read_bytes() for beside in path.parent.iterdir() if beside != path] == [other]
+
+
+def test_what_is_no_instance_is_set_aside_within_bounds(tmp_path: Path) -> None:
+    """The quarantine keeps what was refused, the newest of it, and it is no part of the spool's instances."""
+    spool = Spool(tmp_path / "spool")
+    for number in range(70):
+        spool.quarantine.keep(spool.write_part(b"%d" % number))
+    kept = list((tmp_path / "spool" / "quarantine").iterdir())
+    assert len(kept) == 64
+    assert b"69" in {path.read_bytes() for path in kept}
+    assert not list(spool.names())
+    assert spool.recover() == 0
 
 
 def test_interrupted_writes_are_removed_at_start(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ def test_an_unknown_key_names_the_nearest(mapping: dict[str, object], nearest: s
         ({"worker": {"max_attempts": 0}}, "worker.max_attempts"),
         ({"delivery": {"commitment": "yes"}}, "delivery.commitment"),
         ({"log": {"level": "LOUD"}}, "log.level"),
+        ({"listener": {"receiver": "theirs"}}, "own or pynetdicom"),
+        ({"listener": {"durability": "often"}}, "strict, journal or none"),
+        ({"listener": {"receiver": "pynetdicom", "durability": "journal"}}, "journal needs listener.receiver"),
         ({"log": {"format": "xml"}}, "log.format"),
     ],
 )

@@ -1,0 +1,303 @@
+"""Receiving instances: the listener beside storescp, Orthanc and pynetdicom's storescp application.
+
+    python -m benchmarks.ingest [--rounds N] [--small N] [--large N] [--only NAME ...] [--bare] [--json FILE]
+    python -m benchmarks.ingest --memory
+
+sgmri strict, journal, none    the whole listener with its SQLite journal, by listener.durability
+sgmri pynetdicom               the same with pynetdicom's data path (strict)
+bare strict, journal, none     our receiver without the listener's journal (--bare)
+storescp                       DCMTK's, which never syncs; the base of all ratios
+Orthanc                        as it comes: fdatasync of files, SQLite index
+pynetdicom app                 python -m pynetdicom storescp, which never syncs
+
+dcmsend sends MR instances of 220 kB and 2 MB over one and over four associations. TCP_NODELAY=1 for everybody: without
+it DCMTK waits some 40 ms for each instance. Every run starts its receiver anew with an empty folder (the start is not
+measured) and counts what was stored. The receivers take turns, in reversed order every second round; a ratio is the
+median over the rounds of (storescp's time / the receiver's time), each within its round: more is faster. Only ratios
+within one table mean something.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pynetdicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicom_io.services import MR_IMAGE
+from plugin.settings import load
+
+BASE = "storescp"
+SIZES = {"220 kB": 320, "2 MB": 1024}
+"""Rows and columns of 16 bits."""
+ASSOCIATIONS = (1, 4)
+ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+_BARE = """
+import sys, time
+from pathlib import Path
+from dicom_io.receiver.listener import Receiver
+from dicom_io.scp import Callbacks
+from dicom_io.spool import Spool
+from sgmri.settings import Listener, Peer
+
+port, folder, durability = sys.argv[1:]
+settings = Listener(port=int(port), durability=durability, peers=(Peer(ae_title="SENDER"),), min_free_bytes=1)
+spool = Spool(Path(folder), synced=durability != "none")
+Receiver(settings, spool, Callbacks(stored=lambda instance: None, committed=lambda result: None)).start()
+time.sleep(3600)
+"""
+
+Command = Callable[[int, Path], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One receiver in one setting."""
+
+    size: str
+    associations: int
+    receiver: str
+    seconds: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+
+def _sgmri(**listener: str) -> Command:
+    def command(port: int, folder: Path) -> list[str]:
+        keys = "\n".join(f'{key} = "{value}"' for key, value in listener.items())
+        config = folder / "sgmri.toml"
+        config.write_text(
+            f"""
+            [listener]
+            port = {port}
+            min_free_bytes = 1
+            {keys}
+            [[listener.peers]]
+            ae_title = "SENDER"
+            [storage]
+            state_dir = "{folder}"
+            [series]
+            quiet_period_s = 3600.0
+            [broker]
+            url = "redis://127.0.0.1:1/0"
+            """
+        )
+        load(config)  # a mistake here would look like a receiver that does not start
+        return [sys.executable, "-m", "plugin.cli", "serve", "listener", "--config", str(config)]
+
+    return command
+
+
+def _bare(durability: str) -> Command:
+    return lambda port, folder: [sys.executable, "-c", _BARE, str(port), str(folder / "spool"), durability]
+
+
+def _storescp(port: int, folder: Path) -> list[str]:
+    return ["storescp", "--fork", "--output-directory", str(folder), str(port)]
+
+
+def _orthanc(port: int, folder: Path) -> list[str]:
+    config = folder / "orthanc.json"
+    settings = {"DicomPort": port, "HttpServerEnabled": False, "StorageDirectory": str(folder / "db"), "Plugins": []}
+    config.write_text(json.dumps({**settings, "IndexDirectory": str(folder / "db"), "DicomAet": "SGMRI"}))
+    return [shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin") or "Orthanc", str(config)]
+
+
+def _pynetdicom(port: int, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-aet", "SGMRI", "-od", str(folder), "-q"]
+
+
+RECEIVERS: dict[str, Command] = {
+    BASE: _storescp,
+    "Orthanc": _orthanc,
+    "pynetdicom app": _pynetdicom,
+    "sgmri strict": _sgmri(receiver="own", durability="strict"),
+    "sgmri journal": _sgmri(receiver="own", durability="journal"),
+    "sgmri none": _sgmri(receiver="own", durability="none"),
+    "sgmri pynetdicom": _sgmri(receiver="pynetdicom", durability="strict"),
+    "bare strict": _bare("strict"),
+    "bare journal": _bare("journal"),
+    "bare none": _bare("none"),
+}
+
+
+def write_instances(folder: Path, count: int, side: int, *, frames: int = 1) -> None:
+    """Write instances of one series, with a private value as scanners have."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(7).integers(0, 4096, side * side * frames, dtype=np.uint16)
+    for number in range(count):
+        ds = Dataset()
+        ds.SOPClassUID, ds.SOPInstanceUID = UID(MR_IMAGE), f"2.25.{1 + int(folder.name, 36)}{number:05d}"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.1", "2.25.2"
+        ds.Modality, ds.PatientID, ds.InstanceNumber = "MR", "BENCHMARK", number + 1
+        ds.private_block(0x0019, "SGMRI BENCHMARK", create=True).add_new(0x10, "OB", bytes(15_000))
+        ds.Rows = ds.Columns = side
+        if frames > 1:
+            ds.NumberOfFrames = frames
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+        ds.PixelData = np.roll(noise, number).tobytes()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
+
+
+@contextmanager
+def receiving(name: str) -> Iterator[tuple[int, Path, "subprocess.Popen[bytes]"]]:
+    """Run a receiver with an empty folder; give port, folder and process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        folder = Path(directory)
+        process = subprocess.Popen(
+            RECEIVERS[name](port, folder), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait(port, process)
+            yield port, folder, process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline or process.poll() is not None:
+                sys.exit(f"the receiver did not start: {process.args!r}")
+            time.sleep(0.1)
+
+
+def send(port: int, folders: list[Path]) -> float:
+    """Send each folder over an association of its own, all at once; return seconds."""
+    begin = time.perf_counter()
+    senders = [
+        subprocess.Popen(
+            ["dcmsend", "-q", "-aet", "SENDER", "-aec", "SGMRI", "+sd", "127.0.0.1", str(port), str(folder)],
+            env=ENVIRONMENT,
+        )
+        for folder in folders
+    ]
+    if any([sender.wait() for sender in senders]):
+        sys.exit("dcmsend failed")
+    return time.perf_counter() - begin
+
+
+def _check_stored(name: str, folder: Path, count: int, size_bytes: int) -> None:
+    stored_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if stored_bytes < count * size_bytes:
+        sys.exit(f"{name} stored {stored_bytes} of {count * size_bytes} bytes")
+
+
+def measure(names: list[str], source: Path, size: str, associations: int, rounds: int) -> list[Row]:
+    """Let the receivers take turns."""
+    folders = sorted(source.iterdir())[:associations]
+    files = [path for folder in folders for path in folder.iterdir()]
+    size_bytes = SIZES[size] ** 2 * 2
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names[:: 1 if turn % 2 else -1]:
+            with receiving(name) as (port, folder, _):
+                seconds[name].append(send(port, folders))
+                _check_stored(name, folder, len(files), size_bytes)
+    return [
+        Row(
+            size=size,
+            associations=associations,
+            receiver=name,
+            seconds=tuple(times),
+            ratios=tuple(base / own for base, own in zip(seconds[BASE], times, strict=True)),
+        )
+        for name, times in seconds.items()
+    ]
+
+
+def memory(names: list[str]) -> None:
+    """Print how much a receiver's peak memory grows with one instance of 400 MB."""
+    with tempfile.TemporaryDirectory() as directory:
+        source = Path(directory)
+        write_instances(source / "small", 20, 320)
+        write_instances(source / "large", 1, 1024, frames=200)
+        for name in names:
+            with receiving(name) as (port, _, process):
+                send(port, [source / "small"])
+                before_kib = _peak_kib(process.pid)
+                send(port, [source / "large"])
+                print(
+                    f"{name:18} {before_kib / 1024:7.0f} MiB + {(_peak_kib(process.pid) - before_kib) / 1024:7.1f} MiB"
+                )
+
+
+def _peak_kib(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def _print_table(rows: list[Row]) -> None:
+    for row in rows:
+        low, high = min(row.ratios), max(row.ratios)
+        print(
+            f"{row.size:7} {row.associations:12d}  {row.receiver:18} {statistics.median(row.seconds):8.2f} "
+            f"{statistics.median(row.ratios):6.2f}  ({low:.2f} to {high:.2f})",
+            flush=True,
+        )
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--small", type=int, default=500, help="instances of 220 kB on each table row")
+    parser.add_argument("--large", type=int, default=100, help="instances of 2 MB on each table row")
+    parser.add_argument("--only", nargs="+", default=[], choices=list(RECEIVERS), help="besides storescp")
+    parser.add_argument("--bare", action="store_true", help="our receiver without the listener's journal, too")
+    parser.add_argument("--memory", action="store_true", help="one instance of 400 MB instead")
+    parser.add_argument("--json", type=Path, help="write the rows for machines too")
+    options = parser.parse_args()
+    chosen = options.only or [name for name in RECEIVERS if options.bare or not name.startswith("bare")]
+    names = list(dict.fromkeys([BASE, *chosen]))
+    print(
+        f"Python {platform.python_version()}, pynetdicom {pynetdicom.__version__}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}, {options.rounds} rounds, TCP_NODELAY=1 for all"
+    )
+    if options.memory:
+        memory([name for name in names if name != BASE])  # storescp --fork receives in a child
+        return 0
+    print("size    associations  receiver            seconds  ratio  (its range)")
+    rows: list[Row] = []
+    counts = {"220 kB": options.small, "2 MB": options.large}
+    with tempfile.TemporaryDirectory() as directory:
+        for size, associations in [(size, number) for size in SIZES for number in ASSOCIATIONS]:
+            source = Path(directory) / f"{size}-{associations}".replace(" ", "")
+            for number in range(associations):
+                write_instances(source / f"{number}", counts[size] // associations, SIZES[size])
+            found = measure(names, source, size, associations, options.rounds)
+            _print_table(found)
+            rows += found
+            shutil.rmtree(source)
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""From an A-ASSOCIATE-RQ to its answer: who may call, and which presentation contexts are accepted.
+
+What strangers send is looked at as little as possible: AE titles stand at fixed places and are compared first; then
+the items are counted; only then does pynetdicom decode them.
+
+References
+----------
+PS3.8 9.3.2 to 9.3.4, PS3.7 Annex D.3.3 (role selection)
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
+
+from dicom_io.headers import LIBRARY_ERRORS
+from dicom_io.network import MAX_CONTEXTS
+from dicom_io.services import STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
+from sgmri.errors import AssociationRejected, ProtocolViolation
+from sgmri.settings import Listener, Peer
+
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
+_FIXED = struct.Struct(">H2x16s16s32x")
+_ITEM = struct.Struct(">BxH")
+_ITEM_TYPES = frozenset({0x10, 0x20, 0x50})  # application context, presentation context, user information
+_CONTEXT_ITEM = 0x20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """An accepted presentation context."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negotiated:
+    """An association that can be accepted.
+
+    Parameters
+    ----------
+    calling_ae_title
+        The peer's.
+    contexts
+        Accepted presentation contexts by id.
+    answer
+        The A-ASSOCIATE-AC PDU.
+    """
+
+    calling_ae_title: str
+    contexts: dict[int, Context]
+    answer: bytes
+
+
+def supported_contexts() -> list[PresentationContext]:
+    """Return the presentation contexts that the listener offers, from the table of services."""
+    contexts = [
+        build_context(service.sop_class_uid, list(service.transfer_syntaxes))
+        for service in for_use(Use.ECHO, Use.READ, Use.SET_ASIDE, role=Role.SCP)
+    ]
+    # The PACS opens an association to us and acts as SCP on it (role reversal, PS3.4 J.3, PS3.7 D.3.3.4)
+    commitment = build_context(STORAGE_COMMITMENT, list(UNCOMPRESSED))
+    commitment.scu_role = commitment.scp_role = True
+    return [*contexts, commitment]
+
+
+def admits(peers: tuple[Peer, ...], calling_ae_title: str, address: str) -> bool:
+    """Tell whether a peer of this AE title may call from this address; an empty list admits nobody."""
+    return any(peer.ae_title.strip() == calling_ae_title and peer.host in ("", address) for peer in peers)
+
+
+def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence[PresentationContext]) -> Negotiated:
+    """Answer an association request.
+
+    Parameters
+    ----------
+    body
+        The A-ASSOCIATE-RQ PDU after its first six bytes.
+    settings
+        Our AE title, the peers and the largest PDU.
+    address
+        Where the peer calls from.
+    supported
+        What :func:`supported_contexts` returned.
+
+    Raises
+    ------
+    AssociationRejected
+        If the peer may not call, or asks for another protocol.
+    ProtocolViolation
+        If the request cannot be understood.
+    """
+    calling_ae_title = _calling(body, settings, address)
+    _check_items(body[_FIXED.size :])
+    try:
+        request = A_ASSOCIATE_RQ()
+        request.decode(b"\1\0" + struct.pack(">L", len(body)) + body)
+        primitive = request.to_primitive()
+        roles: dict[UID, tuple[bool | None, bool | None]] = {
+            item.sop_class_uid: (bool(item.scu_role), bool(item.scp_role))
+            for item in primitive.user_information
+            if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid
+        }
+        if str(primitive.application_context_name) != _APPLICATION_CONTEXT:
+            raise AssociationRejected("expected the DICOM application context name", 1, 1, 2)
+        proposed = primitive.presentation_context_definition_list
+        results, role_replies = negotiate_as_acceptor(proposed, list(supported), roles)
+        answer = _answer(primitive, results, role_replies, settings.max_pdu_bytes)
+    except (*LIBRARY_ERRORS, Warning):  # a warning of pydicom's where warnings are errors
+        raise ProtocolViolation("expected an A-ASSOCIATE-RQ whose items can be decoded (PS3.8 9.3.2)") from None
+    return Negotiated(
+        calling_ae_title=calling_ae_title,
+        contexts={
+            context.context_id: Context(
+                abstract_syntax=str(context.abstract_syntax), transfer_syntax=str(context.transfer_syntax[0])
+            )
+            for context in results
+            if context.result == 0 and context.context_id is not None
+        },
+        answer=answer,
+    )
+
+
+def _calling(body: bytes, settings: Listener, address: str) -> str:
+    if len(body) < _FIXED.size:
+        raise ProtocolViolation("expected an A-ASSOCIATE-RQ of at least 68 bytes")
+    version, called, calling = _FIXED.unpack_from(body)
+    called_ae_title, calling_ae_title = _title(called), _title(calling)
+    if not version & 1:
+        raise AssociationRejected("expected protocol version 1", 1, 2, 2)
+    if called_ae_title != settings.ae_title.strip():
+        raise AssociationRejected("the called AE title is not ours", 1, 1, 7)
+    if not admits(settings.peers, calling_ae_title, address):
+        raise AssociationRejected("the calling AE title or its address is not configured", 1, 1, 3)
+    return calling_ae_title
+
+
+def _title(encoded: bytes) -> str:
+    return encoded.decode("ascii", "replace").strip(" \0")
+
+
+def _check_items(items: bytes) -> None:
+    """Refuse what would be laborious or ambiguous to decode."""
+    ids = [content[0] for kind, content in _items(items) if kind == _CONTEXT_ITEM and content]
+    if len(ids) > MAX_CONTEXTS or len(set(ids)) != len(ids) or not all(number % 2 for number in ids):
+        raise ProtocolViolation("expected at most 128 presentation contexts with different odd ids (PS3.8 9.3.2.2)")
+
+
+def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset < len(encoded):
+        if len(encoded) - offset < _ITEM.size:
+            raise ProtocolViolation("expected a whole item in A-ASSOCIATE-RQ")
+        kind, length = _ITEM.unpack_from(encoded, offset)
+        offset += _ITEM.size
+        if kind not in _ITEM_TYPES or length > len(encoded) - offset:
+            raise ProtocolViolation("expected a known item that fits into A-ASSOCIATE-RQ", reason=4)
+        yield kind, encoded[offset : offset + length]
+        offset += length
+
+
+def _answer(request: A_ASSOCIATE, results: list[Any], role_replies: list[Any], max_pdu_bytes: int) -> bytes:
+    length = MaximumLengthNotification()
+    length.maximum_length_received = max_pdu_bytes
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
+    accept = A_ASSOCIATE()
+    accept.application_context_name = UID(_APPLICATION_CONTEXT)
+    accept.calling_ae_title = request.calling_ae_title
+    accept.called_ae_title = request.called_ae_title
+    accept.result = 0
+    accept.result_source = 1
+    accept.presentation_context_definition_results_list = results
+    accept.user_information = [length, implementation, version, *role_replies]
+    encoded: bytes = A_ASSOCIATE_AC(accept).encode()
+    return encoded
