@@ -303,6 +303,10 @@ class Prediction:
         What the answer cost; None where that is not known.
     error
         Why there is no output, in words; None where there is one. Scored as unanswered, never as wrong.
+    certainty
+        0 to 1 that the answer is right, as the model states it; None where it states nothing.
+    prompt_tokens, completion_tokens
+        As the server counted them; None where it did not.
     """
 
     item_id: str
@@ -310,6 +314,9 @@ class Prediction:
     latency_s: float
     cost_usd: float | None = None
     error: str | None = None
+    certainty: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
     def to_line(self) -> str:
         """Return the answer as one line of JSON, without a line end."""

@@ -13,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 from sgmri.findings import Finding
-from sgmri.geometry import iou
 
 Numbers = NDArray[np.float64]
 """float64 (samples,)."""
@@ -47,6 +46,29 @@ class Matched:
         return sum(self.overlaps) / boxes if boxes else 1.0
 
 
+def iou_table(
+    truth: Sequence[tuple[float, float, float, float]], predicted: Sequence[tuple[float, float, float, float]]
+) -> NDArray[np.float64]:
+    """Return the intersection over union of every pair of boxes.
+
+    Parameters
+    ----------
+    truth, predicted
+        Edges x0, y0, x1, y1 in one pixel space; a box without an inside overlaps nothing.
+
+    Returns
+    -------
+    float64 (truth, predicted), 0 to 1.
+    """
+    a = np.asarray(truth, float).reshape(-1, 1, 4)
+    b = np.asarray(predicted, float).reshape(1, -1, 4)
+    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
+    shared: NDArray[np.float64] = sides[..., 0] * sides[..., 1]
+    areas = [np.prod(np.clip(boxes[..., 2:] - boxes[..., :2], 0, None), axis=-1) for boxes in (a, b)]
+    shared /= np.maximum(areas[0] + areas[1] - shared, np.finfo(float).tiny)
+    return shared
+
+
 def match(truth: Sequence[Finding], predicted: Sequence[Finding], *, labels: bool = True) -> Matched:
     """Match boxes of the same frame (and label) one to one.
 
@@ -57,13 +79,11 @@ def match(truth: Sequence[Finding], predicted: Sequence[Finding], *, labels: boo
     labels
         Whether a match needs the same label; the published score does not look at it.
     """
-    table = np.zeros((len(truth), len(predicted)))
-    for row, real in enumerate(truth):
-        for column, said in enumerate(predicted):
-            if real.frame_index == said.frame_index and (not labels or real.label == said.label):
-                table[row, column] = iou(real.box, said.box)
-    rows, columns = linear_sum_assignment(-table)
-    overlaps = table[rows, columns]
+    table = iou_table([real.box.as_tuple() for real in truth], [said.box.as_tuple() for said in predicted])
+    for key in ("frame_index", "label") if labels else ("frame_index",):
+        real_keys, said_keys = ([getattr(one, key) for one in some] for some in (truth, predicted))
+        table *= np.equal.outer(np.array(real_keys, dtype=object), np.array(said_keys, dtype=object)).astype(bool)
+    overlaps = table[linear_sum_assignment(-table)]
     return Matched(
         truth=len(truth), predicted=len(predicted), overlaps=tuple(float(value) for value in overlaps if value > 0)
     )
@@ -141,3 +161,24 @@ def bootstrap(
     kept = np.array([value for value in drawn if not np.isnan(value)])
     low, high = (float(edge) for edge in np.quantile(kept, [0.025, 0.975])) if len(kept) else (float("nan"),) * 2
     return Interval(value=score(everything) if volumes else float("nan"), low=low, high=high, samples=volumes)
+
+
+def bootstrap_mean(values: Sequence[float], volumes: Sequence[str], *, rounds: int = 1000, seed: int = 0) -> Interval:
+    """Return a mean with its 95 % interval over resampled volumes; fast, for thousands of samples.
+
+    Parameters
+    ----------
+    values
+        One a sample.
+    volumes
+        Which volume each sample is of: the samples of one volume are drawn together, for they are alike.
+    rounds, seed
+        Of the resampling.
+    """
+    if not values:
+        return Interval(value=float("nan"), low=float("nan"), high=float("nan"), samples=0)
+    sample, (names, place) = np.asarray(values, float), np.unique(np.asarray(volumes), return_inverse=True)
+    sums, counts = np.bincount(place, sample), np.bincount(place)
+    weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), rounds)
+    low, high = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975])
+    return Interval(value=float(sample.mean()), low=float(low), high=float(high), samples=len(values))

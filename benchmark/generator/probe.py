@@ -22,7 +22,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 _PENALTY = 1.0
 """Strength of the L2 penalty on weights, for the sum over items."""
 _ROUNDS = 100
-_Kind = tuple[Anatomy, Level, Task, AnswerType, Counted | None]
+Kind = tuple[Anatomy, Level, Task, AnswerType, Counted | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,7 @@ class Shortcut:
 
 def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     """Return what the words of every kind of question give away, in the order of anatomy, level and task."""
-    kinds: defaultdict[_Kind, list[Item]] = defaultdict(list)
-    for item in items:
-        if item.is_choice or item.task in (Task.DETECTION, Task.COUNTING):
-            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(item)
+    kinds = by_kind(items)
     found = []
     for kind in sorted(kinds, key=lambda kind: tuple(map(str, kind))):
         train = [item for item in kinds[kind] if item.split is Split.TRAIN]
@@ -85,15 +82,36 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
     return found
 
 
+def by_kind(items: Iterable[Item]) -> dict[Kind, list[Item]]:
+    """Group the items that have one of a few answers by the kind of question."""
+    kinds: defaultdict[Kind, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.is_choice or item.task in (Task.DETECTION, Task.COUNTING):
+            kinds[item.anatomy, item.level, item.task, item.answer_type, item.counted].append(item)
+    return kinds
+
+
 def _shares(train: Sequence[Item], test: Sequence[Item]) -> tuple[float, float]:
+    majority, said = guesses(train, test)
+    truth = [item.answer for item in test]
+    right = sum(one == answer for one, answer in zip(said, truth, strict=True))
+    return truth.count(majority) / len(test), right / len(test)
+
+
+def guesses(train: Sequence[Item], test: Sequence[Item]) -> tuple[str, list[str]]:
+    """Return the most frequent answer to the training questions, and what their words make of the test questions.
+
+    Parameters
+    ----------
+    train, test
+        Items of one kind.
+    """
     answers = [answer for answer, _ in Counter(item.answer for item in train).most_common()]
     words = sorted({word for item in train for word in _words(item)})
     place = {word: index for index, word in enumerate(words)}
     weights = _fitted(_features(train, place), [answers.index(item.answer) for item in train])
     said = (_features(test, place) @ weights).argmax(axis=1)
-    truth = [item.answer for item in test]
-    right = sum(answers[index] == answer for index, answer in zip(said, truth, strict=True))
-    return truth.count(answers[0]) / len(test), right / len(test)
+    return answers[0], [answers[index] for index in said]
 
 
 def _by_option(train: Sequence[Item], test: Sequence[Item]) -> float:

@@ -3,14 +3,14 @@
 import argparse
 from typing import Any
 
-from plugin.cli import benchmark_build
+from plugin.cli import benchmark_build, benchmark_scoring
 
-_PARTS = (benchmark_build,)
+_PARTS = (benchmark_build, benchmark_scoring)
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand and its parts."""
-    parser = commands.add_parser("benchmark", help="SGMRI-VQA: build it, describe it, make its pictures")
+    parser = commands.add_parser("benchmark", help="SGMRI-VQA: build it, run models on it, score them")
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     for part in _PARTS:
         part.add_parser(parts)

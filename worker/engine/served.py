@@ -11,13 +11,15 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sgmri.errors import ConfigError, EngineError, EngineUnavailable
@@ -25,7 +27,7 @@ from sgmri.interfaces import Frames, ReadingControl
 from worker.engine.conversation import Ask, Weights
 from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.profiles import PromptProfile
-from worker.engine.prompts import Role, Segment, answer_keys, choices, prefix, question_text
+from worker.engine.prompts import Role, answer_keys, choices, prefix, question_text
 
 _log = logging.getLogger(__name__)
 _MAX_RESPONSE_BYTES = 4 << 20
@@ -220,10 +222,7 @@ class ServedConversation:
         alone = ask.frame_index is not None
         shown = self._frames if ask.frame_index is None else _only(self._frames, ask.frame_index)
         offset = ask.frame_index or 0
-        messages = [
-            self._message(role, list(group), offset)
-            for role, group in groupby(prefix(shown, profile), key=lambda s: s.role)
-        ]
+        messages = chat_messages(shown, profile, lambda index: self._image(index + offset))
         messages[-1]["content"].append({"type": "text", "text": question_text(question, profile, known=ask.known)})
         count, rows, columns = shown.pixels.shape
         limits = AnswerLimits(
@@ -250,25 +249,44 @@ class ServedConversation:
             "mm_processor_kwargs": {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels},
         }
 
-    def _message(self, role: Role, segments: Sequence[Segment], offset: int) -> dict[str, Any]:
+    def _image(self, frame_index: int) -> str:
+        """Return a frame as a data URL; made once, so that its bytes are always the same."""
+        with self._lock:
+            if frame_index not in self._images:
+                self._images[frame_index] = png_url(self._frames.pixels[frame_index])
+            return self._images[frame_index]
+
+
+def chat_messages(frames: Frames, profile: PromptProfile, image: Callable[[int], str]) -> list[dict[str, Any]]:
+    """Return the turns that show a volume, the user's own still open for the question.
+
+    Parameters
+    ----------
+    frames, profile
+        What is shown, and how.
+    image
+        Frame index -> its data URL.
+    """
+    messages: list[dict[str, Any]] = []
+    for role, segments in groupby(prefix(frames, profile), key=lambda segment: segment.role):
         if role is Role.SYSTEM:
-            return {"role": "system", "content": "".join(segment.text for segment in segments)}
+            messages.append({"role": "system", "content": "".join(segment.text for segment in segments)})
+            continue
         content: list[dict[str, Any]] = []
         for segment in segments:
             if segment.text:
                 content.append({"type": "text", "text": segment.text})
             for index in dict.fromkeys(segment.frame_indices):
-                content.append({"type": "image_url", "image_url": {"url": self._image(index + offset)}})
-        return {"role": "user", "content": content}
+                content.append({"type": "image_url", "image_url": {"url": image(index)}})
+        messages.append({"role": "user", "content": content})
+    return messages
 
-    def _image(self, frame_index: int) -> str:
-        """Return a frame as a data URL; made once, so that its bytes are always the same."""
-        with self._lock:
-            if frame_index not in self._images:
-                stream = io.BytesIO()
-                Image.fromarray(self._frames.pixels[frame_index]).save(stream, "PNG")
-                self._images[frame_index] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-            return self._images[frame_index]
+
+def png_url(pixels: NDArray[np.uint8]) -> str:
+    """Return a frame, uint8 (rows, columns), as a data URL of a lossless PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _only(frames: Frames, frame_index: int) -> Frames:

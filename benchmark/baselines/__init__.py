@@ -1,0 +1,1 @@
+"""What needs no model: how far guessing gets, and how far anybody could get."""

@@ -1,0 +1,1 @@
+"""Runs of the benchmark: who is asked what, and every answer kept."""

@@ -1,0 +1,1 @@
+"""Scores of the benchmark: as published, faults included, and ours beside them."""
