@@ -14,7 +14,8 @@ from sgmri.questions import QuestionKind
 from worker.engines import chosen_device
 from worker.pipeline import load_frames
 
-_GOLDEN_PHANTOMS = ("brain", "knee-normal")
+GOLDEN_PHANTOMS = ("brain", "knee-normal")
+"""Whose readings become the golden cases of a bundle that is made here."""
 _CARD = """# {name}
 
 {use}
@@ -67,7 +68,7 @@ def export_bundle(arguments: argparse.Namespace) -> int:
         about,
         PROFILES[arguments.profile],
         precision=arguments.precision,
-        golden_frames=[phantom_frames(phantom) for phantom in _GOLDEN_PHANTOMS],
+        golden_frames=[phantom_frames(phantom) for phantom in GOLDEN_PHANTOMS],
         device=Device(name=chosen_device(arguments.device)),
     )
     print(f"{bundle.digest}  {bundle.size_bytes / 1e6:.1f} MB  {bundle.directory}")

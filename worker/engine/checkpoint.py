@@ -39,7 +39,7 @@ def load_checkpoint(directory: Path, dtype: torch.dtype) -> Qwen3VLForConditiona
         kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "qwen3_vl":
             raise ConfigError(f"{wanted}, found a model of type {kind!r}; check the model directory")
-        with _without_bars():
+        with without_bars():
             model, report = load(
                 directory,
                 local_files_only=True,
@@ -59,8 +59,8 @@ def load_checkpoint(directory: Path, dtype: torch.dtype) -> Qwen3VLForConditiona
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Load without the library's progress bar: a worker's log is no terminal."""
+def without_bars() -> Iterator[None]:
+    """Load or save without the library's progress bar: a worker's log is no terminal."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers
     try:

@@ -39,7 +39,7 @@ def load_tower(checkpoint: Path, *, precision: str = "fp32") -> tuple[Qwen3VLVis
     patch, temporal = config.patch_size, config.temporal_patch_size
     if not (isinstance(patch, int) and isinstance(temporal, int)):
         raise ConfigError(f"expected square patches in the checkpoint's vision_config, found {patch}, {temporal}")
-    mean, std = _normalisation(checkpoint)
+    mean, std = normalisation(checkpoint)
     tensors = _vision_tensors(checkpoint)
     tower = Qwen3VLVisionModel(config)
     # The bare methods: the library's own of these names are untyped
@@ -91,8 +91,14 @@ def _vision_config(checkpoint: Path) -> Qwen3VLVisionConfig:
     return Qwen3VLVisionConfig(**{name: value for name, value in vision.items() if name in known})
 
 
-def _normalisation(checkpoint: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel."""
+def normalisation(checkpoint: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, for pixels in 0..1.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint does not say.
+    """
     found = _json(checkpoint / "preprocessor_config.json")
     if found is None:
         nested = (_json(checkpoint / "processor_config.json") or {}).get("image_processor")
