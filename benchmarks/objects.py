@@ -2,7 +2,8 @@
 
     python -m benchmarks.objects [--rounds N]
 
-SR and text report: 12 findings on 8 frames each, 200 classic slices of 512 x 512, every standard question answered.
+SR and text report: 12 findings on 8 frames each, 200 classic slices of 512 x 512, every standard question answered,
+with a thousand letters of reasoning each.
 SEG: 12 segments on all 200 slices, apart from each other and overlapping, as boxes, refined, and as a label map. Each
 object is made in a process of its own; the best round counts. Times are of the process on all its cores (CPU) and of
 the clock; memory is the peak of the process less what it held before. The limits stand beside the figures; a figure
@@ -110,7 +111,7 @@ def answer(question: Question, found: tuple[Tracklet, ...]) -> Answer:
         count=len(seen) if question.kind is QuestionKind.COUNTING else None,
         chosen=question.options[:1] if question.kind is QuestionKind.CLASSIFICATION else (),
         text="A sentence of usual length, as an engine says it.",
-        reasoning="Brighter than its surroundings on neighbouring frames. " * 3,
+        reasoning="Brighter than its surroundings on neighbouring frames. " * 18,
         evidence=seen,
         certainty=0.83,
     )

@@ -1,7 +1,7 @@
 """How result objects are held against the reading that they were made of, kind by kind.
 
-Boxes, frames, labels, codes, sides, UIDs and answers are compared exactly; sentences as they are written (without
-control characters), certainties in per cent. A difference is a sentence without header values.
+Boxes, frames, labels, codes, sides, UIDs, certainties and answers are compared exactly; sentences as they are written
+(without control characters), certainties of answers in per cent. A difference is a sentence without header values.
 """
 
 from collections.abc import Iterator
@@ -54,6 +54,7 @@ def _expected_boxes(reading: Reading) -> Iterator[sr.DecodedBox]:
                 frame_number=ref.frame_number,
                 box=finding.box,
                 comment=sr.comment(tracklet, finding),
+                score=finding.score,
             )
 
 

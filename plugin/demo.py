@@ -4,11 +4,12 @@ Every part is a process of its own, as in production: broker, PACS, listener, re
 is assumed: the objects are asked for with C-FIND, fetched with C-GET and read again.
 """
 
+import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -177,7 +178,9 @@ def _travel(
             viewer_url = start_viewer(pacs, processes, say)
             say(f"viewer    OHIF, {viewer_url}")
         config = state_dir / "sgmri.toml"
-        config.write_text(configuration(state_dir, port, broker.url, pacs, options.engine), encoding="utf-8")
+        viewers = ("ohif",) if options.view else ()
+        text = configuration(state_dir, port, broker.url, pacs, options.engine, viewers=viewers)
+        config.write_text(text, encoding="utf-8")
         _start_plugin(processes, config)
         listener = Destination(ae_title=LISTENER, host=_LOOPBACK, port=port, calling_ae_title=SCANNER)
         wait_until(lambda: answers(listener), processes, "the listener")
@@ -210,8 +213,10 @@ def _travel(
         return outcome
 
 
-def configuration(state_dir: Path, port: int, broker_url: str, pacs: PacsPart, engine: str) -> str:
-    """Return the demo's configuration file."""
+def configuration(
+    state_dir: Path, port: int, broker_url: str, pacs: PacsPart, engine: str, *, viewers: Sequence[str] = ()
+) -> str:
+    """Return the demo's configuration file; the destination has these viewers."""
     return f"""\
 [listener]
 ae_title = "{LISTENER}"
@@ -232,6 +237,7 @@ sweep_period_s = 1.0
 [delivery]
 ae_title = "{pacs.ae_title}"
 port = {pacs.port}
+viewers = {json.dumps(viewers)}
 """
 
 
@@ -290,9 +296,9 @@ def _link(viewer_url: str, reading: Reading) -> str:
         return ""
     from plugin.viewer.web import deep_link  # its libraries are an extra
 
-    # OHIF shows a measurement report without measurements as a black page: then rather the images
-    opened = result_uids(reading).series(ResultKind.SR) if reading.findings else reading.series_instance_uid
-    return deep_link(viewer_url, reading.study_instance_uid, opened)
+    # OHIF shows a measurement report without measurements as a black page: then rather the answers as text
+    opened = ResultKind.SR if reading.findings else ResultKind.TEXT_SR
+    return deep_link(viewer_url, reading.study_instance_uid, result_uids(reading).series(opened))
 
 
 def _compare(trip: _Trip, row: SeriesRow, reading: Reading) -> tuple[tuple[Match, ...], tuple[str, ...]]:

@@ -97,7 +97,7 @@ class DecodedAnswer:
 
 
 def as_written(answer: Answer, question: Question, engine: EngineIdentity) -> DecodedAnswer:
-    """Return how an engine's answer reads once it was written: sentences cleaned, certainty in per cent."""
+    """Return how an engine's answer reads once it was written: sentences cleaned, certainty in per cent, exact."""
     return DecodedAnswer(
         question_id=answer.question_id,
         question=clean_text(question.text),
@@ -107,7 +107,7 @@ def as_written(answer: Answer, question: Question, engine: EngineIdentity) -> De
         text=_spoken(answer) if _is_spoken(answer) else clean_text(answer.text),
         reasoning=clean_text(answer.reasoning),
         evidence=tuple(tracklet.tracklet_id for tracklet in answer.evidence),
-        certainty_percent=None if answer.certainty is None else _percent(answer.certainty),
+        certainty_percent=None if answer.certainty is None else 100 * answer.certainty,
         calibrated=answer.calibrated and answer.certainty is not None,
         unanswered=answer.unanswered,
         accuracy=clean_text(engine.accuracy_of(answer.kind)),
@@ -129,10 +129,6 @@ def _spoken(answer: Answer) -> str:
     if clean_text(answer.text):
         return clean_text(answer.text)
     return ", ".join(tracklet.tracklet_id for tracklet in answer.evidence) or _NOT_STATED
-
-
-def _percent(certainty: float) -> float:
-    return round(certainty * 100, 6)
 
 
 def encode_answers(
@@ -286,7 +282,7 @@ def _properties(answer: Answer, name: CodedConcept) -> Iterator[ContentItem]:
     if not _is_spoken(answer) and clean_text(answer.text):
         yield tree.text(codes.FINDING, answer.text, tree.PROPERTY)
     if answer.certainty is not None:
-        certainty = tree.number(codes.CERTAINTY_OF_FINDING, _percent(answer.certainty), codes.PERCENT, tree.PROPERTY)
+        certainty = tree.number(codes.CERTAINTY_OF_FINDING, 100 * answer.certainty, codes.PERCENT, tree.PROPERTY)
         note = tree.text(codes.COMMENT, _CALIBRATED[answer.calibrated], tree.PROPERTY)
         yield tree.with_children(certainty, [note])
     if clean_text(answer.reasoning):

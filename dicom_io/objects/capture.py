@@ -126,8 +126,9 @@ def _place_pixels(ds: Dataset, frames: NDArray[np.uint8]) -> None:
     ds.NumberOfFrames, ds.Rows, ds.Columns, ds.SamplesPerPixel = frames.shape
     ds.PhotometricInterpretation, ds.PlanarConfiguration = "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    ds.FrameIncrementPointer = Tag("PageNumberVector")
-    ds.PageNumberVector = list(range(1, len(frames) + 1))
+    if len(frames) > 1:  # forbidden for a single one (PS3.3 C.7.6.6)
+        ds.FrameIncrementPointer = Tag("PageNumberVector")
+        ds.PageNumberVector = list(range(1, len(frames) + 1))
     ds.PixelData = frames.tobytes() + b"\0" * (frames.size % 2)
 
 

@@ -39,7 +39,7 @@ from dicom_io.objects import answers, envelope, tree
 from dicom_io.objects.answers import DecodedAnswer
 from dicom_io.objects.document import Document, observer
 from dicom_io.objects.sources import leniently, ordered_sources
-from sgmri import catalogue, vocabulary
+from sgmri import catalogue
 from sgmri.errors import EngineError, MalformedInstance
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
@@ -73,6 +73,8 @@ class DecodedBox:
         Where, in pixels.
     comment
         What a viewer shows beside the box.
+    score
+        The engine's certainty of the box, 0 to 1; None where none is stated.
     """
 
     tracklet_id: str
@@ -85,6 +87,7 @@ class DecodedBox:
     frame_number: int | None
     box: Box
     comment: str
+    score: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,24 +231,27 @@ def _group(
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     """Return the TID 1410 group of one box."""
     concept = codes.finding_concept(tracklet.label)
-    found = codes.written(concept.written)
-    evaluations = [QualitativeEvaluation(name=found, value=codes.written(vocabulary.PRESENT))]
+    # That it is present is what a finding's box says; said again in each of hundreds of them, it only takes room
     severity = codes.severity(concept)
-    if severity is not None:
-        evaluations.append(QualitativeEvaluation(name=codes.written(codes.SEVERITY), value=codes.written(severity)))
+    evaluations = [] if severity is None else [(codes.SEVERITY, severity)]
     engine, ref = reading.engine, reading.frames[finding.frame_index]
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
         referenced_region=_region(finding.box, ref),
-        finding_category=codes.written(codes.category(concept.written)),
-        finding_type=found,
+        finding_type=codes.written(concept.written),
         finding_sites=[_finding_site(tracklet)],
         # The weights' digest stands once in the report, not in each of hundreds of boxes
         algorithm_id=AlgorithmIdentification(engine.name, engine.version),
-        qualitative_evaluations=evaluations,
+        qualitative_evaluations=[
+            QualitativeEvaluation(name=codes.written(name), value=codes.written(value)) for name, value in evaluations
+        ],
         geometric_purpose=codes.written(codes.BOUNDED_BY),
     )
     group[0].ContentSequence.append(tree.text(codes.COMMENT, comment(tracklet, finding), tree.CONTAINS))
+    if finding.score is not None:
+        # No NUM, which hides all boxes from OHIF; repr gives a float back exactly
+        score = tree.text(codes.CERTAINTY_OF_FINDING, repr(float(finding.score)), tree.CONTAINS)
+        group[0].ContentSequence.append(score)
     return group
 
 
@@ -328,6 +334,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
 
     tracklet_id = tree.text_of(item(codes.TRACKING_IDENTIFIER)).removeprefix(f"{RECTANGLE_TOOL}:")
     shown = tree.text_of(item(codes.COMMENT))
+    score = tree.first(group, codes.CERTAINTY_OF_FINDING)
     site, region = item(codes.FINDING_SITE), item(codes.IMAGE_REGION)
     side = tree.code_of(tree.first(site, codes.LATERALITY))
     reference = next(tree.children(region), Dataset()).ReferencedSOPSequence[0]
@@ -343,6 +350,7 @@ def _decoded_box(group: Dataset) -> DecodedBox:
         frame_number=None if number is None else int(number),
         box=box_of(region),
         comment=shown,
+        score=None if score is None else float(tree.text_of(score)),
     )
 
 

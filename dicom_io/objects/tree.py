@@ -46,10 +46,13 @@ def code(name: CodedConcept, value: CodedConcept, relationship: RelationshipType
 def number(
     name: CodedConcept, value: float, unit: CodedConcept, relationship: RelationshipTypeValues
 ) -> NumContentItem:
-    """Return a NUM item."""
-    return NumContentItem(
-        name=codes.written(name), value=value, unit=codes.written(unit), relationship_type=relationship
+    """Return a NUM item: Numeric Value for people, six decimals, and where it is no integer the exact double."""
+    item = NumContentItem(
+        name=codes.written(name), value=round(value, 6), unit=codes.written(unit), relationship_type=relationship
     )
+    if isinstance(value, float):
+        item.MeasuredValueSequence[0].FloatingPointValue = value
+    return item
 
 
 def uid(name: CodedConcept, value: str, relationship: RelationshipTypeValues) -> UIDRefContentItem:
@@ -103,8 +106,11 @@ def text_of(item: Dataset | None) -> str:
 
 
 def number_of(item: Dataset | None) -> float | None:
-    """Return the value of a NUM item; None where there is no item."""
-    return None if item is None else float(item.MeasuredValueSequence[0].NumericValue)
+    """Return the value of a NUM item, as exact as it is written (PS3.3 C.18.1); None where there is no item."""
+    if item is None:
+        return None
+    measured = item.MeasuredValueSequence[0]
+    return float(measured.get("FloatingPointValue", measured.NumericValue))
 
 
 def texts(item: Dataset) -> Iterator[str]:

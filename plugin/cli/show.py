@@ -91,6 +91,9 @@ def _mapping(path: Path, found: Outline, broken: Sequence[Violation]) -> dict[st
 
 
 def _draw(marks: Sequence[Mark], arguments: argparse.Namespace) -> None:
+    if not marks:
+        print("nothing is drawn: the objects mark nothing", file=sys.stderr)
+        return
     places = arguments.source or [path if path.is_dir() else path.parent for path in arguments.paths]
     files = (file for place in dict.fromkeys(places) for file in sorted(place.rglob("*")) if file.is_file())
     frames, left = draw_marks(marks, files, arguments.png)

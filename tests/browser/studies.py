@@ -14,7 +14,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
+from dicom_io.kinds import ResultKind
 from dicom_io.network import Destination
+from dicom_io.profiles import profile_for
 from dicom_io.results import write_results
 from dicom_io.scu import sendable, store
 from plugin.parts import free_port, start_pacs, start_viewer
@@ -23,7 +25,7 @@ from plugin.viewer.web import deep_link
 from sgmri.findings import Finding, Tracklet
 from sgmri.geometry import Box
 from sgmri.readings import Reading
-from sgmri.settings import Worker
+from sgmri.settings import Delivery, Worker
 from worker.engines import create_engine
 from worker.pipeline import read_paths
 
@@ -44,12 +46,12 @@ class Study:
     sources
         Headers of the images, by SOP Instance UID.
     series
-        Series Instance UID of each result, by Modality.
+        Series Instance UID of each result, by kind.
     """
 
     reading: Reading
     sources: dict[str, Dataset]
-    series: dict[str, str]
+    series: dict[ResultKind, str]
 
     def boxes(self) -> list[tuple[str, int, tuple[float, ...]]]:
         """Return every box as SOP Instance UID, frame number and corners, sorted."""
@@ -94,10 +96,10 @@ class Archive:
     url: str
     study: Callable[[str], Study]
 
-    def open(self, page: Page, name: str, modality: str) -> Study:
-        """Open a study's result of a modality as the demo's link does."""
+    def open(self, page: Page, name: str, kind: ResultKind) -> Study:
+        """Open a study's result of a kind as the demo's link does."""
         study = self.study(name)
-        page.goto(deep_link(self.url, study.reading.study_instance_uid, study.series[modality]))
+        page.goto(deep_link(self.url, study.reading.study_instance_uid, study.series[kind]))
         return study
 
 
@@ -127,6 +129,14 @@ def images(name: str, directory: Path) -> Sequence[Path]:
     return sorted((SHARED / name).iterdir())
 
 
+def read(paths: Sequence[Path]) -> Reading:
+    """Read a series with the engine without weights."""
+    engine = create_engine("classical", Worker())
+    reading = read_paths(paths, engine, started_at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)).reading
+    engine.close()
+    return reading
+
+
 def send(name: str, pacs: Destination, directory: Path, *, by_hand: bool) -> Study:
     """Read a series with the engine without weights, add boxes by hand, and store images and results.
 
@@ -134,19 +144,17 @@ def send(name: str, pacs: Destination, directory: Path, *, by_hand: bool) -> Stu
     """
     directory.mkdir(parents=True)
     paths = images(name, directory / "sources")
-    engine = create_engine("classical", Worker())
-    reading = read_paths(paths, engine, started_at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)).reading
-    engine.close()
+    reading = read(paths)
     if by_hand and not name.endswith("-normal"):
         added = _by_hand(reading)[: 2 if name == OVERLAPPING else 1]
         reading = replace(reading, tracklets=(*reading.tracklets, *added))
-    results = write_results(reading, paths, directory)
+    results = write_results(reading, paths, directory, profile=profile_for(Delivery(viewers=("ohif",))))
     store(pacs, [sendable(path) for path in [*paths, *(result.path for result in results)]])
     headers = [dcmread(path, stop_before_pixels=True) for path in paths]
     return Study(
         reading=reading,
         sources={str(ds.SOPInstanceUID): ds for ds in headers},
-        series={result.kind.value: result.series_instance_uid for result in results},
+        series={result.kind: result.series_instance_uid for result in results},
     )
 
 

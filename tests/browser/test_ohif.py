@@ -3,11 +3,14 @@
 Asked are OHIF's own services (``window.services``), not pixels: what it holds is what it draws.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
+from dicom_io.kinds import ResultKind
+from dicom_io.objects.text_report import as_text
 from tests.browser.studies import OVERLAPPING, Archive
 
 CASES = [
@@ -77,7 +80,7 @@ def segments(page: Page, count: int, *, timeout_s: float | None = None) -> list[
 )
 def test_every_box_stands_on_its_frame(archive: Archive, page: Page, name: str) -> None:
     """A rectangle for each of our boxes, on its instance and frame, with its corners and its label."""
-    study = archive.open(page, name, "SR")
+    study = archive.open(page, name, ResultKind.SR)
     shown = measurements(page, len(study.reading.findings))
     assert {one["tool"] for one in shown} == {"RectangleROI"}
     boxes = []
@@ -95,7 +98,7 @@ def test_every_box_stands_on_its_frame(archive: Archive, page: Page, name: str) 
 @pytest.mark.parametrize("name", ["brain-oblique", "brain-enhanced"])
 def test_a_click_on_a_row_shows_its_frame(archive: Archive, page: Page, name: str) -> None:
     """Each row of the list bears the label of its box, and a click on it shows the box's instance and frame."""
-    study = archive.open(page, name, "SR")
+    study = archive.open(page, name, ResultKind.SR)
     shown = measurements(page, len(study.reading.findings))
     rows = page.locator('[data-cy="data-row"]')
     page.wait_for_function(f"() => document.querySelectorAll('[data-cy=data-row]').length === {len(shown)}")
@@ -110,7 +113,7 @@ def test_a_click_on_a_row_shows_its_frame(archive: Archive, page: Page, name: st
 @pytest.mark.parametrize("name", [*CASES, "brain-nonsquare"])
 def test_the_overlay_has_the_right_extent(archive: Archive, page: Page, name: str) -> None:
     """Each segment covers exactly its boxes, grown to whole pixels, on their frames, and bears their label."""
-    study = archive.open(page, name, "SEG")
+    study = archive.open(page, name, ResultKind.SEG)
     assert segments(page, len(study.segments())) == study.segments()
     labels = page.evaluate(READ_SEGMENT_LABELS)
     tracklets = study.reading.tracklets
@@ -122,14 +125,14 @@ def test_the_overlay_has_the_right_extent(archive: Archive, page: Page, name: st
 @pytest.mark.xfail(reason=LOST, strict=True)
 def test_segments_that_overlap_are_shown_whole(archive: Archive, page: Page) -> None:
     """Two segments that overlap on one frame: each covers its boxes."""
-    study = archive.open(page, OVERLAPPING, "SEG")
+    study = archive.open(page, OVERLAPPING, ResultKind.SEG)
     segments(page, 1)
     assert segments(page, len(study.segments()), timeout_s=5) == study.segments()
 
 
 def test_a_report_without_boxes_opens_without_error(archive: Archive, page: Page) -> None:
     """OHIF loads the report of a reading that found nothing, holds no measurement, and complains of nothing."""
-    study = archive.open(page, "brain-normal", "SR")
+    study = archive.open(page, "brain-normal", ResultKind.SR)
     assert not study.reading.findings
     page.wait_for_function(
         """() => window.services?.displaySetService?.getActiveDisplaySets()
@@ -139,3 +142,19 @@ def test_a_report_without_boxes_opens_without_error(archive: Archive, page: Page
     page.locator('[data-cy="study-browser-thumbnail"]').first.dblclick()
     page.wait_for_function(f"() => {CURRENT_IMAGE}.includes('/instances/')")
     assert page.evaluate(READ_MEASUREMENTS) == []
+
+
+@pytest.mark.parametrize("name", ["brain", "brain-normal"])
+def test_the_text_report_is_a_page_with_every_answer(archive: Archive, page: Page, name: str) -> None:
+    """Text, and no black viewport: every line of the report in its order, whether boxes were found or not."""
+    study = archive.open(page, name, ResultKind.TEXT_SR)
+    said = as_text(study.reading, list(study.sources.values()))
+    answers = [[getattr(answer, field.name) for field in fields(answer)] for answer in said.answers]
+    lines = [*said.notes, *said.tracklets, *(line for answer in answers for line in answer if line)]
+    shown = page.locator('[data-cy="viewport-pane"]')
+    expect(shown).to_contain_text(lines[-1])
+    text = " ".join(shown.inner_text().split())
+    position = 0
+    for line in lines:
+        position = text.index(" ".join(line.split()), position) + 1
+    assert "is not supported" not in text

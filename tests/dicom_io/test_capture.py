@@ -37,6 +37,18 @@ def test_capture_is_valid_and_shows_the_boxes(
     assert "Not for diagnosis" in ds.DerivationDescription
 
 
+def test_a_single_picture_is_valid(
+    make_case: MakeCase, make_reading: Callable[..., Reading], dciodvfy: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    """Boxes on one frame alone: the validator finds nothing, and the picture is read back."""
+    reading, sources = make_case("brain")
+    first = reading.tracklets[0]
+    alone = make_reading(sources, reading.anatomy, (replace(first, findings=first.findings[:1]),))
+    ds = saved(encode_capture(alone, sources, pixels=pixels_of(alone, "brain", tmp_path)), tmp_path / "sc.dcm")
+    assert [line for line in dciodvfy(tmp_path / "sc.dcm") if ALLOWED not in line] == []
+    assert len(decode_capture(ds)) == 1
+
+
 def test_outline_lies_on_the_outermost_pixels_of_the_box(
     make_case: MakeCase, make_reading: Callable[..., Reading], tmp_path: Path
 ) -> None:

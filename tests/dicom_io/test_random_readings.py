@@ -1,6 +1,7 @@
 """Findings, objects, findings: the identity, for readings that nobody thought of."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -97,7 +98,7 @@ def _written(ds: Dataset, directory: Path, dciodvfy: Validator) -> Dataset:
 
 
 def _tracklets(reading: Reading, boxes: Sequence[DecodedBox]) -> list[Tracklet]:
-    """Put the boxes of a report together again; what they do not hold, the score, stays out."""
+    """Put the boxes of a report together again; tracking UIDs are derived and stay out."""
     index_of = {(ref.sop_instance_uid, ref.frame_number): index for index, ref in enumerate(reading.frames)}
     found: dict[str, list[DecodedBox]] = {}
     for box in boxes:
@@ -107,7 +108,12 @@ def _tracklets(reading: Reading, boxes: Sequence[DecodedBox]) -> list[Tracklet]:
             tracklet_id=name,
             laterality=some[0].laterality,
             findings=tuple(
-                Finding(label=box.label, frame_index=index_of[box.sop_instance_uid, box.frame_number], box=box.box)
+                Finding(
+                    label=box.label,
+                    frame_index=index_of[box.sop_instance_uid, box.frame_number],
+                    box=box.box,
+                    score=box.score,
+                )
                 for box in some
             ),
         )
@@ -116,11 +122,5 @@ def _tracklets(reading: Reading, boxes: Sequence[DecodedBox]) -> list[Tracklet]:
 
 
 def _plain(tracklet: Tracklet) -> Tracklet:
-    return Tracklet(
-        tracklet_id=tracklet.tracklet_id,
-        laterality=tracklet.laterality,
-        findings=tuple(
-            Finding(label=finding.label, frame_index=finding.frame_index, box=finding.box)
-            for finding in tracklet.findings
-        ),
-    )
+    findings = tuple(replace(finding, tracking_uid=None) for finding in tracklet.findings)
+    return replace(tracklet, tracking_uid=None, findings=findings)

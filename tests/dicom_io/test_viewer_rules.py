@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from conformance import phantoms
+from dicom_io import codes
 from dicom_io.kinds import ResultKind
 from dicom_io.objects.sources import leniently
 from dicom_io.objects.sr import RECTANGLE_TOOL, measurement_groups
@@ -164,7 +165,9 @@ def _without_colour(ds: Dataset) -> None:
 def _bounded_by_not_last(ds: Dataset) -> None:
     group = _group(ds)
     (purpose,) = _items(group, "130400")
-    group.ContentSequence = [purpose, *(item for item in group.ContentSequence if item is not purpose)]
+    severity = deepcopy(purpose)
+    severity.ConceptNameCodeSequence = [codes.written(codes.SEVERITY)]
+    group.ContentSequence.append(severity)
 
 
 def _without_finding(ds: Dataset) -> None:

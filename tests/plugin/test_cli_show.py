@@ -7,6 +7,8 @@ from PIL import Image
 
 from conformance import phantoms
 from conformance.phantoms import CANARIES
+from dicom_io.kinds import ResultKind
+from dicom_io.profiles import Profile
 from dicom_io.results import write_results
 from plugin.cli.main import main
 from tests.worker.one_box_engine import read_brightest
@@ -43,6 +45,19 @@ def test_json_holds_items_marks_and_rules(folder: Path, capsys: pytest.CaptureFi
     assert shown["what"].startswith("Comprehensive 3D SR Storage: Imaging Measurement Report")
     assert {mark["label"].partition(" (")[0] for mark in shown["marks"]} == {"Nonspecific lesion, lesion-1"}
     assert shown["broken_rules"] == [{"viewer": "ohif-3.11", "rule": "ohif-3.11-tool-name"}]
+
+
+def test_what_marks_nothing_is_shown_without_a_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Text report, page and key objects have no marks: they are printed, and it is said that nothing is drawn."""
+    product, _ = read_brightest(paths := sorted((folder / "sources").iterdir()))
+    kinds = frozenset({ResultKind.TEXT_SR, ResultKind.PDF, ResultKind.KO})
+    for result in write_results(product.reading, paths, tmp_path, profile=Profile(kinds=kinds)):
+        assert main(["show", str(result.path), "--png", str(tmp_path / "marks.png")]) == 0
+        printed = capsys.readouterr()
+        assert "nothing is drawn" in printed.err
+        assert len(printed.out.splitlines()) > 1
 
 
 def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
