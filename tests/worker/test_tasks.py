@@ -9,7 +9,8 @@ from conformance.pacs import PacsBehaviour
 from conformance.phantoms import make_non_mr
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import Profile
-from sgmri.errors import EngineError, EngineUnavailable
+from dicom_io.spool import read_header
+from sgmri.errors import EngineError, EngineUnavailable, MalformedInstance
 from sgmri.geometry import Box
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings, parse
@@ -90,13 +91,15 @@ def test_a_series_that_is_not_for_us_is_skipped_with_its_reason(place: Place, tm
     assert (place.row.state, place.row.reason) == (State.SKIPPED, Reason.NOT_MR)
 
 
-def test_a_truncated_instance_fails_the_series_with_its_reason(
-    place: Place, files: tuple[Path, ...], tmp_path: Path
-) -> None:
-    """Pixel data that ends too early is FAILED, never a negative reading."""
-    cut = tmp_path / "cut.dcm"
-    cut.write_bytes(files[0].read_bytes()[:-5000])
-    place.receive(cut, *files[1:])
+def test_a_truncated_instance_fails_the_series_with_its_reason(place: Place, files: tuple[Path, ...]) -> None:
+    """Pixel data that ends too early on disk is FAILED, never a negative reading; on arrival it is refused already."""
+    cut = files[0].read_bytes()[:-5000]
+    with pytest.raises(MalformedInstance, match="end within an element"):
+        read_header(cut)
+    place.receive(*files)
+    stored = sorted(place.workplace.spool.root.glob(f"{place.row.series_key}/*.dcm"))
+    assert len(stored) == len(files)
+    stored[0].write_bytes(stored[0].read_bytes()[:-5000])
     assert not place.read()
     assert (place.row.state, place.row.reason) == (State.FAILED, Reason.TRUNCATED_INSTANCE)
     assert Outbox(journal=place.workplace.journal).results(place.row) == ()
