@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pydicom import dcmread
@@ -20,7 +19,7 @@ from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.objects import seg, sr
 from dicom_io.objects.sources import leniently, read_sources
 from dicom_io.profiles import DEFAULT, Profile
-from dicom_io.source_pixels import source_pixels
+from dicom_io.source_pixels import SourcePixels
 from dicom_io.writers import WRITERS, Context, writers_for
 from sgmri.errors import EngineError, MalformedInstance, UnsupportedSeries, ViewerRuleBroken
 from sgmri.questions import QuestionSet
@@ -112,7 +111,7 @@ def _make(
     context = Context(
         questions=questions,
         profile=profile,
-        pixels=partial(source_pixels, reading, source_paths),
+        pixels=SourcePixels(reading, source_paths),
         made=made,
         left_out=left_out,
     )

@@ -1,6 +1,7 @@
 """Pixels of the frames that a reading rests on, decoded again from their files: for results that show images."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ Place = tuple[str, int | None]
 """SOP Instance UID and frame number, None for a single-frame instance."""
 
 
-def source_pixels(reading: Reading, paths: Sequence[Path], frame_indices: Sequence[int]) -> NDArray[np.float32]:
-    """Decode some frames of a reading.
+class SourcePixels:
+    """Decodes frames of a reading; the files' headers are read once, when the first frames are asked for.
 
     Parameters
     ----------
@@ -25,29 +26,45 @@ def source_pixels(reading: Reading, paths: Sequence[Path], frame_indices: Sequen
         Names the frames.
     paths
         Files of the series; files of other instances are passed over.
-    frame_indices
-        0-based frames of the reading; at least one.
-
-    Returns
-    -------
-    float32 (frames, rows, columns)
-        Modality values, more is brighter, in the order of ``frame_indices``.
-
-    Raises
-    ------
-    IncompleteSeries
-        If a frame is in none of the files.
-    SeriesError
-        As :func:`dicom_io.decode.decode_frames`.
     """
-    found = frames_by_place(paths)
-    places = [(ref.sop_instance_uid, ref.frame_number) for ref in (reading.frames[index] for index in frame_indices)]
-    missing = sum(place not in found for place in places)
-    if missing:
-        raise IncompleteSeries(
-            f"expected the files of all {len(places)} frames, {missing} are missing; hand over the files that were read"
-        )
-    return decode_frames([found[place] for place in places], Limits())
+
+    def __init__(self, reading: Reading, paths: Sequence[Path]) -> None:
+        self._reading = reading
+        self._paths = paths
+
+    @cached_property
+    def _found(self) -> dict[Place, tuple[InstanceFacts, FrameFacts]]:
+        return frames_by_place(self._paths)
+
+    def __call__(self, frame_indices: Sequence[int]) -> NDArray[np.float32]:
+        """Decode some frames.
+
+        Parameters
+        ----------
+        frame_indices
+            0-based frames of the reading; at least one.
+
+        Returns
+        -------
+        float32 (frames, rows, columns)
+            Modality values, more is brighter, in the order of ``frame_indices``.
+
+        Raises
+        ------
+        IncompleteSeries
+            If a frame is in none of the files.
+        SeriesError
+            As :func:`dicom_io.decode.decode_frames`.
+        """
+        refs = (self._reading.frames[index] for index in frame_indices)
+        places = [(ref.sop_instance_uid, ref.frame_number) for ref in refs]
+        missing = sum(place not in self._found for place in places)
+        if missing:
+            raise IncompleteSeries(
+                f"expected the files of all {len(places)} frames, {missing} are missing; hand over the files that were "
+                "read"
+            )
+        return decode_frames([self._found[place] for place in places], Limits())
 
 
 def frames_by_place(paths: Iterable[Path]) -> dict[Place, tuple[InstanceFacts, FrameFacts]]:

@@ -65,8 +65,12 @@ _SEGMENTATIONS: Final = (ResultKind.SEG, ResultKind.LABELMAP)
 
 
 def _masks(reading: Reading, sources: Sequence[Dataset], context: Context, *, as_label_map: bool) -> Dataset | None:
-    wanted = context.profile.refined_masks and bool(reading.tracklets)
-    pixels = context.pixels(range(len(reading.frames))) if wanted else None
+    pixels = None
+    if context.profile.refined_masks and reading.tracklets:
+        # frames without a box are not looked at, so that they need not be decoded
+        indices = sorted({finding.frame_index for finding in reading.findings})
+        pixels = np.zeros((len(reading.frames), reading.rows, reading.columns), dtype=np.float32)
+        pixels[indices] = context.pixels(indices)
     return seg.encode_segmentation(reading, sources, pixels=pixels, as_label_map=as_label_map)
 
 

@@ -28,7 +28,6 @@ from dicom_io.kinds import ResultKind
 from dicom_io.objects import envelope, pictures
 from dicom_io.objects.marks import Mark, marks_by_frame
 from dicom_io.objects.sources import by_instance, frame_geometry, leniently, ordered_sources
-from sgmri.errors import MalformedInstance
 from sgmri.geometry import FrameScaling
 from sgmri.readings import Reading
 from sgmri.volume import FrameRef, Orientation
@@ -163,8 +162,7 @@ def decode_capture(ds: Dataset) -> tuple[DecodedPicture, ...]:
     MalformedInstance
         If the object is no secondary capture, or lacks what :func:`encode_capture` writes.
     """
-    if ds.get("SOPClassUID") != MultiFrameTrueColorSecondaryCaptureImageStorage:
-        raise MalformedInstance("expected a secondary capture, found another SOP class; hand over the SC object")
+    envelope.require_class(ds, MultiFrameTrueColorSecondaryCaptureImageStorage, what="a secondary capture", kind="SC")
     with envelope.as_written("a secondary capture"):
         with leniently():
             frames = np.asarray(ds.pixel_array, dtype=np.uint8).reshape(-1, ds.Rows, ds.Columns, 3)

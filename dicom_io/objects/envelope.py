@@ -271,6 +271,22 @@ def _character_set(source: Dataset, texts: Iterable[str]) -> str | list[str]:
     return _UTF_8
 
 
+def require_class(ds: Dataset, *sop_class_uids: str, what: str, kind: str) -> None:
+    """Raise MalformedInstance where an object that is read back is of none of some SOP classes.
+
+    Parameters
+    ----------
+    ds
+        The object.
+    *sop_class_uids
+        Those that it may have.
+    what, kind
+        What was expected, such as "a presentation state", and which object to hand over instead, such as "PR".
+    """
+    if ds.get("SOPClassUID") not in sop_class_uids:
+        raise MalformedInstance(f"expected {what}, found another SOP class; hand over the {kind} object")
+
+
 @contextmanager
 def as_written(what: str, *also: type[Exception]) -> Iterator[None]:
     """Raise MalformedInstance where an object that is read back lacks a part of what this product writes.

@@ -35,7 +35,6 @@ from dicom_io.objects.marks import Mark, label_place, marks_by_frame
 from dicom_io.objects.seg import CONTENT_CREATOR, CONTENT_LABEL
 from dicom_io.objects.sources import by_instance, frame_geometry, leniently, ordered_sources
 from dicom_io.objects.sr import box_of
-from sgmri.errors import MalformedInstance
 from sgmri.geometry import Box
 from sgmri.readings import Reading
 from sgmri.volume import FrameRef
@@ -231,8 +230,7 @@ def decode_presentation(ds: Dataset) -> tuple[DecodedMark, ...]:
     MalformedInstance
         If the object is no presentation state, or lacks what :func:`encode_presentation` writes.
     """
-    if ds.get("SOPClassUID") != GrayscaleSoftcopyPresentationStateStorage:
-        raise MalformedInstance("expected a presentation state, found another SOP class; hand over the PR object")
+    envelope.require_class(ds, GrayscaleSoftcopyPresentationStateStorage, what="a presentation state", kind="PR")
     with envelope.as_written("a presentation state"):
         return tuple(
             _decoded_mark(annotation.ReferencedImageSequence[0], outline, label)

@@ -24,7 +24,6 @@ from dicom_io.objects import document, envelope, tree
 from dicom_io.objects.marks import marks_by_frame
 from dicom_io.objects.sources import leniently, ordered_sources
 from sgmri import RESEARCH_USE_STATEMENT
-from sgmri.errors import MalformedInstance
 from sgmri.lifecycle import Reason
 from sgmri.readings import Reading
 from sgmri.vocabulary import CodedConcept
@@ -195,8 +194,7 @@ def decode_key_objects(ds: Dataset) -> DecodedSelection:
     MalformedInstance
         If the object is no key object selection, or lacks what this module writes.
     """
-    if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
-        raise MalformedInstance("expected a key object selection, found another SOP class; hand over the KO object")
+    envelope.require_class(ds, KeyObjectSelectionDocumentStorage, what="a key object selection", kind="KO")
     with envelope.as_written("a key object selection"):
         return DecodedSelection(
             title=tree.name_of(ds),

@@ -32,7 +32,6 @@ from dicom_io.objects.marks import Mark, marks_by_frame
 from dicom_io.objects.sources import by_instance, frame_geometry, ordered_sources
 from dicom_io.objects.sr import question_set_of
 from sgmri import RESEARCH_USE_STATEMENT
-from sgmri.errors import MalformedInstance
 from sgmri.findings import frames_as_text
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading
@@ -301,8 +300,7 @@ def decode_document(ds: Dataset) -> DecodedDocument:
     MalformedInstance
         If the object is no encapsulated PDF of one page, or lacks what :func:`encode_document` writes.
     """
-    if ds.get("SOPClassUID") != EncapsulatedPDFStorage:
-        raise MalformedInstance("expected an encapsulated PDF, found another SOP class; hand over the PDF object")
+    envelope.require_class(ds, EncapsulatedPDFStorage, what="an encapsulated PDF", kind="PDF")
     with envelope.as_written("a page", PyPdfError):
         (page,) = PdfReader(io.BytesIO(ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength])).pages
         return DecodedDocument(

@@ -29,7 +29,7 @@ from dicom_io.objects import envelope
 from dicom_io.objects.masks import Mask, MaskForm, Masks, label_maps, masks_of, overlaps, packed_bits
 from dicom_io.objects.segments import descriptions
 from dicom_io.objects.sources import FrameGeometry, by_instance, frame_geometry, leniently, ordered_sources
-from sgmri.errors import MalformedInstance, UnsupportedSeries
+from sgmri.errors import UnsupportedSeries
 from sgmri.geometry import Box
 from sgmri.lifecycle import Reason
 from sgmri.readings import Reading
@@ -332,26 +332,20 @@ def decode_segmentation(ds: Dataset) -> tuple[DecodedSegment, ...]:
     MalformedInstance
         If the object is no Segmentation, or lacks what :func:`encode_segmentation` writes.
     """
-    if ds.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE):
-        raise MalformedInstance("expected a Segmentation, found another SOP class; hand over the SEG object")
+    classes = (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE)
+    envelope.require_class(ds, *classes, what="a Segmentation", kind="SEG")
     masks: dict[int, list[DecodedMask]] = {}
-    try:
-        with leniently():
-            frames = np.asarray(ds.pixel_array).reshape(-1, ds.Rows, ds.Columns)
-            for values, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
-                for number, pixels in _segments_on(ds, values, group):
-                    masks.setdefault(number, []).append(_decoded_mask(pixels, group))
-            # Number 0 is the background of a label map
-            return tuple(
-                _decoded_segment(item, masks.get(int(item.SegmentNumber), []))
-                for item in ds.SegmentSequence
-                if item.SegmentNumber != 0
-            )
-    except (AttributeError, IndexError, ValueError) as error:
-        raise MalformedInstance(
-            f"expected a Segmentation as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was "
-            "changed on its way or written by another product"
-        ) from None
+    with envelope.as_written("a Segmentation"), leniently():
+        frames = np.asarray(ds.pixel_array).reshape(-1, ds.Rows, ds.Columns)
+        for values, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+            for number, pixels in _segments_on(ds, values, group):
+                masks.setdefault(number, []).append(_decoded_mask(pixels, group))
+        # Number 0 is the background of a label map
+        return tuple(
+            _decoded_segment(item, masks.get(int(item.SegmentNumber), []))
+            for item in ds.SegmentSequence
+            if item.SegmentNumber != 0
+        )
 
 
 def _segments_on(ds: Dataset, values: NDArray[Any], group: Dataset) -> Iterator[tuple[int, NDArray[np.bool_]]]:

@@ -303,7 +303,7 @@ def decode_report(ds: Dataset) -> DecodedReport:
             "expected the report-level answers (C0034375, UMLS), found none; the report was changed on its way or "
             "written by another product"
         )
-    try:
+    with envelope.as_written("a report", KeyError):
         return DecodedReport(
             boxes=tuple(_decoded_box(group) for group in measurement_groups(ds)),
             answers=answers.decode_answers(evaluations),
@@ -312,11 +312,6 @@ def decode_report(ds: Dataset) -> DecodedReport:
             predecessor=envelope.decode_predecessor(ds),
             is_complete=ds.get("CompletionFlag") == "COMPLETE",
         )
-    except (AttributeError, IndexError, KeyError, ValueError) as error:
-        raise MalformedInstance(
-            f"expected a report as sgmri writes it, found one that lacks a part ({type(error).__name__}); it was "
-            "changed on its way or written by another product"
-        ) from None
 
 
 def measurement_groups(ds: Dataset) -> tuple[Dataset, ...]:

@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from plugin.cli.series import KEY_HELP, one_series
+from plugin.cli.series import add_arguments, one_series
 from plugin.listener import open_journal
 from plugin.settings import load
 from worker.revisions import read_again
@@ -14,8 +13,7 @@ from worker.revisions import read_again
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
     parser = commands.add_parser("reread", help="read a series again, after a change of the model")
-    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
-    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    add_arguments(parser)
     parser.set_defaults(run=run)
 
 

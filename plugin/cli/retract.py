@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from plugin.cli.series import KEY_HELP, one_series
+from plugin.cli.series import add_arguments, one_series
 from plugin.listener import open_journal, outbox_dir
 from plugin.settings import load
 from sgmri.errors import DeliveryError
@@ -23,11 +22,10 @@ REASONS = {
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
     parser = commands.add_parser("retract", help="take the newest reading of a series back: it must not be used")
-    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+    add_arguments(parser)
     parser.add_argument(
         "--reason", choices=REASONS, default="quality", help="what the rejection note is titled (default: quality)"
     )
-    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
     parser.set_defaults(run=run)
 
 

@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from plugin.cli.series import KEY_HELP, one_series
+from plugin.cli.series import add_arguments, one_series
 from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
@@ -16,8 +15,7 @@ from worker.outbox import Outbox
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
     parser = commands.add_parser("retry", help="try a FAILED or waiting series again, now")
-    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
-    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
+    add_arguments(parser)
     parser.set_defaults(run=run)
 
 

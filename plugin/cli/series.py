@@ -1,9 +1,16 @@
 """Find the series that a key on the command line means."""
 
+import argparse
+from pathlib import Path
+
 from sgmri.errors import ConfigError
 from worker.journal import Journal, SeriesRow
 
-KEY_HELP = "series key of 'sgmri status', or the beginning of it"
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which series is meant, and in which journal."""
+    parser.add_argument("key", metavar="KEY", help="series key of 'sgmri status', or the beginning of it")
+    parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
 
 
 def one_series(journal: Journal, key: str) -> SeriesRow:

@@ -1,7 +1,6 @@
 """What the tests of presentation states, key objects, captures and pages share."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
-from dicom_io.source_pixels import source_pixels
+from dicom_io.source_pixels import SourcePixels
 from sgmri.readings import Reading
 
 MakeCase = Callable[[str], tuple[Reading, tuple[Dataset, ...]]]
@@ -22,7 +21,7 @@ ALLOWED = "DeviceUID"
 
 def pixels_of(reading: Reading, name: str, directory: Path) -> Pixels:
     """Return what decodes a phantom's frames."""
-    return partial(source_pixels, reading, phantoms.write(phantoms.make(name), directory / "sources"))
+    return SourcePixels(reading, phantoms.write(phantoms.make(name), directory / "sources"))
 
 
 def saved(ds: Dataset | None, path: Path) -> Dataset:

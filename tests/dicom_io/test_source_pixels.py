@@ -7,7 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
-from dicom_io.source_pixels import source_pixels
+from dicom_io.source_pixels import SourcePixels
 from sgmri.errors import IncompleteSeries
 from sgmri.readings import Reading
 
@@ -21,7 +21,7 @@ def test_frames_are_decoded_in_the_order_asked(
     paths = phantoms.write(phantoms.make(name), tmp_path)
     stray = tmp_path / "stray.dcm"
     stray.write_bytes(b"no DICOM at all" * 40)
-    found = source_pixels(reading, [stray, *paths[::-1]], [5, 2])
+    found = SourcePixels(reading, [stray, *paths[::-1]])([5, 2])
     by_uid = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, paths)}
     for pixels, index in zip(found, [5, 2], strict=True):
         ref = reading.frames[index]
@@ -36,4 +36,4 @@ def test_a_frame_without_a_file_is_an_error(
     reading, _ = make_case("brain")
     paths = phantoms.write(phantoms.make("brain"), tmp_path)
     with pytest.raises(IncompleteSeries, match="1 are missing"):
-        source_pixels(reading, paths[1:], range(len(reading.frames)))
+        SourcePixels(reading, paths[1:])(range(len(reading.frames)))
