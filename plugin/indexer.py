@@ -6,6 +6,7 @@ process dies is found at the next start (:mod:`plugin.recovery`); what cannot be
 
 import logging
 import threading
+from contextlib import ExitStack
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
@@ -47,10 +48,12 @@ class Indexer:
         self._written = 0
         self._hurried = False
         self._stopping = False
+        self._held = ExitStack()
         self._thread = threading.Thread(target=self._run, name="indexer", daemon=True)
 
     def start(self) -> None:
         """Begin to write in a thread."""
+        self._held.enter_context(self._journal.held_open())
         self._thread.start()
 
     def stop(self) -> None:
@@ -60,6 +63,7 @@ class Indexer:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        self._held.close()
 
     def add(self, instance: StoredInstance) -> None:
         """Take a stored instance.

@@ -92,6 +92,12 @@ class Journal:
             yield connection
 
     @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Keep one idle connection: the last one that closes makes SQLite empty and sync its write-ahead log."""
+        with self._engine.connect():
+            yield
+
+    @contextmanager
     def look(self) -> Iterator[Connection]:
         """Open a transaction that only reads."""
         with self._engine.connect().execution_options(reads_only=True) as connection:

@@ -106,6 +106,18 @@ def test_one_instance_that_is_never_accepted_holds_up_no_other(
     assert "cannot be journalled (OverflowError)" in caplog.text
 
 
+def test_batches_do_not_empty_the_write_ahead_log(journal: Journal, tmp_path: Path) -> None:
+    """While the writer runs SQLite's log stays: emptying it would cost syncs for each batch; the end empties it."""
+    log = tmp_path / "journal.sqlite-wal"
+    indexer = Indexer(journal)
+    indexer.start()
+    indexer.add(stored(1))
+    assert indexer.settle(60.0)
+    assert log.exists()
+    indexer.stop()
+    assert not log.exists()
+
+
 def test_what_waits_at_the_end_is_written(journal: Journal) -> None:
     """Stop writes what has come."""
     indexer = Indexer(journal)
