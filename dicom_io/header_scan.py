@@ -31,6 +31,7 @@ PREAMBLE_BYTES = 132  # PS3.10 7.1: preamble and "DICM"
 _INFLATED_BYTES = 1 << 20  # a deflate bomb would grow a thousandfold: the header is near the start
 _MAX_ELEMENTS = 1 << 17  # more is taken as it is: an Enhanced MR with thousands of frames has about this many
 _MAX_TEXT_BYTES = 1 << 10
+_LARGEST_IS = (1 << 31) - 1  # PS3.5 6.2; a larger one would fit no database column
 _UNDEFINED = 0xFFFFFFFF
 _TRANSFER_SYNTAX, _SOP_CLASS, _SOP_INSTANCE = 0x00020010, 0x00080016, 0x00080018
 _STUDY, _SERIES, _IMAGES_IN_ACQUISITION = 0x0020000D, 0x0020000E, 0x00201002
@@ -50,7 +51,7 @@ class Identifiers:
     study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid
         The UIDs, not yet checked.
     expected_instances
-        Images in Acquisition (0020,1002); None where absent or no positive number.
+        Images in Acquisition (0020,1002); None where absent or no positive number that IS allows.
     """
 
     study_instance_uid: str
@@ -262,4 +263,4 @@ def _count(text: str) -> int | None:
         count = int(text)
     except ValueError:
         return None
-    return count if count > 0 else None
+    return count if 0 < count <= _LARGEST_IS else None

@@ -45,8 +45,8 @@ class Callbacks:
     Parameters
     ----------
     stored
-        Called in the association's thread after the instance is durable and before Success is answered; it
-        journals, and must be quick.
+        Called in the association's thread after the instance is durable and before Success is answered; it must
+        be quick.
     committed
         Called with a storage commitment result.
     """

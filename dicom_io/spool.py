@@ -300,10 +300,12 @@ class Spool:
         sync_directory(self.root / instance.series_key)
         sync_directory(self.root)
 
-    def names(self) -> Iterator[tuple[str, str]]:
-        """Yield (series key, file name) of every stored instance."""
-        for path in sorted(self.root.glob(f"*/*{_SUFFIX}")):
-            yield path.parent.name, path.name
+    def names(self, *, changed_since: float = 0.0) -> Iterator[tuple[str, str]]:
+        """Yield (series key, file name) of every stored instance whose directory changed since (epoch, seconds)."""
+        for directory in sorted(self.root.iterdir()):
+            if directory.stat().st_mtime >= changed_since:
+                for path in sorted(directory.glob(f"*{_SUFFIX}")):
+                    yield directory.name, path.name
 
     def instance(self, key: str, file_name: str) -> StoredInstance:
         """Read a stored instance's identity again (for an index that is rebuilt at start).

@@ -9,16 +9,17 @@ from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
+from plugin.indexer import Indexer
+from plugin.recovery import index_spool
 from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
 from sgmri import logs
-from sgmri.errors import MalformedInstance
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
 from worker.database import sqlite_url
-from worker.journal import Journal, Received
+from worker.journal import Journal
 from worker.outbox import Outbox
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ class ListenerService:
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal)
         rules = load_rules(settings.selection.rules)
-        self._sweeper = Sweeper(settings, Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules))
+        dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules)
+        self._indexer = Indexer(self.journal)
+        self._sweeper = Sweeper(settings, dispatcher, self._indexer)
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
@@ -74,40 +77,30 @@ class ListenerService:
         self._recover()
         if not self._settings.listener.peers:
             _log.warning("no peer is configured: every association will be rejected (listener.peers)")
+        self._indexer.start()
         self._scp.start()
         self._sweeper.start()
 
     def stop(self) -> None:
-        """Stop listening and sweeping."""
+        """Stop listening and sweeping; write what the journal does not yet have."""
         self._scp.stop()
         self._sweeper.stop()
+        self._indexer.stop()
         self.journal.close()
 
     def _recover(self) -> None:
         removed = self._spool.recover()
         if removed:
             _log.warning("removed %d interrupted files from the spool", removed)
-        known = {
-            (row.series_key, name)
-            for row in self.journal.all_series()
-            for name in self.journal.file_names(row.series_key)
-        }
-        indexed = 0
-        for key, name in self._spool.names():
-            if (key, name) not in known:
-                try:
-                    self.journal.receive(_received(self._spool.instance(key, name)))
-                    indexed += 1
-                except MalformedInstance:
-                    _log.warning("a file in the spool is no instance; it is left alone")
+        indexed = index_spool(self._spool, self.journal)
         if indexed:
             _log.warning("indexed %d instances that the journal did not have", indexed)
 
     def _stored(self, instance: StoredInstance) -> None:
-        with logs.series(instance.series_key[:8]):
-            if instance.differs:
+        if instance.differs:
+            with logs.series(instance.series_key[:8]):
                 _log.warning("an instance came again with other bytes; the first copy is kept")
-            self.journal.receive(_received(instance))
+        self._indexer.add(instance)
 
     def _committed(self, result: CommitmentResult) -> None:
         row = self._outbox.answer_commitment(
@@ -125,18 +118,3 @@ class ListenerService:
                 _log.error("commitment refused for %d objects (%s)", len(result.failures), reasons)
             elif row.state is State.COMMITTED:
                 _log.info("committed")
-
-
-def _received(instance: StoredInstance) -> Received:
-    return Received(
-        series_key=instance.series_key,
-        study_instance_uid=instance.study_instance_uid,
-        series_instance_uid=instance.series_instance_uid,
-        sop_instance_uid=instance.sop_instance_uid,
-        sop_class_uid=instance.sop_class_uid,
-        file_name=instance.file_name,
-        size_bytes=instance.size_bytes,
-        expected_instances=instance.expected_instances,
-        differs=instance.differs,
-        file_was_missing=not instance.was_there,
-    )

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.dispatch import Dispatcher
+from plugin.indexer import Indexer
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
@@ -21,6 +22,7 @@ from worker.outbox import Outbox
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
+_SETTLE_S = 5.0
 
 
 class Sweeper:
@@ -32,10 +34,13 @@ class Sweeper:
         Periods and limits.
     dispatcher
         What acts on a series.
+    indexer
+        What brings instances into the journal.
     """
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, indexer: Indexer) -> None:
         self._settings = settings
+        self._indexer = indexer
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
         self._outbox = Outbox(journal=dispatcher.journal)
@@ -69,8 +74,12 @@ class Sweeper:
 
     def close_quiet(self) -> None:
         """Complete every series that has been quiet for long enough."""
-        at_count = self._settings.series.complete_at_expected_count
-        for row in self._journal.quiet(self._settings.series.quiet_period_s, at_expected_count=at_count):
+        now = self._journal.clock()
+        if not self._indexer.settle(_SETTLE_S):
+            return  # what has come and is not journalled would make its series look quiet
+        series = self._settings.series
+        at_count = series.complete_at_expected_count
+        for row in self._journal.quiet(series.quiet_period_s, at_expected_count=at_count, now=now):
             self._dispatcher.complete(row)
 
     def sweep(self) -> None:

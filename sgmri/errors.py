@@ -18,6 +18,7 @@
       AssociationError                 a peer's association that is ended; nobody else's is concerned
         AssociationRejected            carries result, source and reason (PS3.8 9.3.4)
         ProtocolViolation              carries the A-ABORT's source and reason (PS3.8 9.3.8)
+      JournalBehind (transient)        the sender is told to send again
       StateError                       a transition that the lifecycle table does not have: our bug
 
 A message says what was expected, what was found and what to do, and never a value from a DICOM header other
@@ -190,6 +191,12 @@ class ProtocolViolation(AssociationError):
         super().__init__(message)
         self.source = source
         self.reason = reason
+
+
+class JournalBehind(SgmriError):
+    """The journal has taken nothing for so long that no more instances can wait for it."""
+
+    transient = True
 
 
 class StateError(SgmriError):

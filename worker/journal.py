@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from sgmri.errors import StateError
 from sgmri.lifecycle import Reason, State, may_follow
 from worker.database import open_database
-from worker.journal_tables import EVENTS, INSTANCES, METADATA, SERIES
+from worker.journal_tables import CHECKPOINTS, EVENTS, INSTANCES, METADATA, SERIES
+from worker.receipts import Received, record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +55,9 @@ class EventRow:
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """What the listener reports of one stored instance; ``file_was_missing`` if the spool did not have its file."""
-
-    series_key: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    file_name: str
-    size_bytes: int
-    expected_instances: int | None = None
-    differs: bool = False
-    file_was_missing: bool = False
-
-
-_NOT_READ_YET = (State.COMPLETE, State.QUEUED, State.READING)
-
 Change = dict[str, str | int | float | None]
+
+_SPOOL = "spool"  # the one checkpoint there is: one listener owns a spool
 
 
 class Journal:
@@ -108,6 +92,12 @@ class Journal:
             yield connection
 
     @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Keep one idle connection: the last one that closes makes SQLite empty and sync its write-ahead log."""
+        with self._engine.connect():
+            yield
+
+    @contextmanager
     def look(self) -> Iterator[Connection]:
         """Open a transaction that only reads."""
         with self._engine.connect().execution_options(reads_only=True) as connection:
@@ -115,105 +105,37 @@ class Journal:
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
-    def receive(self, instance: Received) -> bool:
-        """Record a stored instance; open a new generation if the series had been complete.
+    def receive(self, *instances: Received, checkpoint: float | None = None) -> int:
+        """Record stored instances; open a new generation of a series that had been complete.
+
+        Parameters
+        ----------
+        instances
+            What was stored, in the order in which it came.
+        checkpoint
+            When set: with these, every instance that was stored before this time is in the journal.
 
         Returns
         -------
-        Whether the instance is new. One that was there changes nothing, so a study sent again is read once; but if its
-        file had been lost, a series that waits for its reading, or failed for what is missing, is received again.
+        How many are new. One that was there changes nothing, so a study sent again is read once; but if its file had
+        been lost, a series that waits for its reading, or failed for what is missing, is received again.
         """
-        now = self.clock()
         with self._engine.begin() as connection:
-            row = self._ensure_series(connection, instance, now)
-            known = connection.execute(
-                select(INSTANCES.c.sop_instance_uid).where(
-                    INSTANCES.c.series_key == instance.series_key,
-                    INSTANCES.c.sop_instance_uid == instance.sop_instance_uid,
-                )
-            ).first()
-            if known is not None:
-                if instance.differs:
-                    connection.execute(
-                        update(INSTANCES)
-                        .where(
-                            INSTANCES.c.series_key == instance.series_key,
-                            INSTANCES.c.sop_instance_uid == instance.sop_instance_uid,
-                        )
-                        .values(conflict=True)
-                    )
-                if instance.file_was_missing:
-                    self._restored(connection, row, now)
-                return False
-            grown = row.state is not State.RECEIVING
-            generation = row.generation + int(grown)
-            connection.execute(
-                insert(INSTANCES).values(
-                    series_key=instance.series_key,
-                    sop_instance_uid=instance.sop_instance_uid,
-                    sop_class_uid=instance.sop_class_uid,
-                    file_name=instance.file_name,
-                    size_bytes=instance.size_bytes,
-                    generation=generation,
-                )
-            )
-            change: Change = {"last_instance_at": now, "updated_at": now, "instances": row.instances + 1}
-            if grown:
-                change |= self._reopened(connection, row, "grown")
-            connection.execute(update(SERIES).where(SERIES.c.series_key == instance.series_key).values(**change))
-        return True
+            new = record(connection, instances, self.clock())
+            if checkpoint is not None and not connection.execute(update(CHECKPOINTS).values(at=checkpoint)).rowcount:
+                connection.execute(insert(CHECKPOINTS).values(name=_SPOOL, at=checkpoint))
+        return new
 
-    def _restored(self, connection: Connection, row: SeriesRow, now: float) -> None:
-        change: Change = {"last_instance_at": now, "updated_at": now}
-        if row.state in _NOT_READ_YET or row.reason is Reason.INCOMPLETE_SERIES:
-            change |= self._reopened(connection, row, "restored")
-        elif row.state is not State.RECEIVING:
-            return
-        connection.execute(update(SERIES).where(SERIES.c.series_key == row.series_key).values(**change))
+    def checkpoint(self) -> float | None:
+        """Return since when an instance may have been stored that the journal does not have; None if it may be any."""
+        with self.look() as connection:
+            return connection.execute(select(CHECKPOINTS.c.at).where(CHECKPOINTS.c.name == _SPOOL)).scalar()
 
-    def _reopened(self, connection: Connection, row: SeriesRow, stage: str) -> Change:
-        """Return what makes a series receive again, as its next generation."""
-        self._log(connection, row.series_key, row.generation + 1, stage, reason=Reason.NONE)
-        return {
-            "state": State.RECEIVING,
-            "reason": Reason.NONE,
-            "generation": row.generation + 1,
-            "attempts": 0,
-            "deliveries": 0,
-            "next_try_at": 0.0,
-            "lease_owner": None,
-            "lease_until": 0.0,
-        }
-
-    def _ensure_series(self, connection: Connection, instance: Received, now: float) -> SeriesRow:
-        query = select(SERIES).where(SERIES.c.series_key == instance.series_key).with_for_update()
-        found = connection.execute(query).first()
-        if found is None:
-            try:
-                with connection.begin_nested():
-                    connection.execute(
-                        insert(SERIES).values(
-                            series_key=instance.series_key,
-                            study_instance_uid=instance.study_instance_uid,
-                            series_instance_uid=instance.series_instance_uid,
-                            state=State.RECEIVING,
-                            reason=Reason.NONE,
-                            expected_instances=instance.expected_instances,
-                            received_at=now,
-                            last_instance_at=now,
-                            updated_at=now,
-                        )
-                    )
-                    self._log(connection, instance.series_key, 0, "first instance")
-            except IntegrityError:
-                pass  # another process has just inserted it
-            found = connection.execute(query).first()
-            assert found is not None
-        return series_row(found)
-
-    def quiet(self, quiet_period_s: float, *, at_expected_count: bool) -> tuple[SeriesRow, ...]:
-        """Return the receiving series that are complete: quiet long enough, or at their expected count."""
-        is_quiet = SERIES.c.last_instance_at <= self.clock() - quiet_period_s
+    def quiet(
+        self, quiet_period_s: float, *, at_expected_count: bool, now: float | None = None
+    ) -> tuple[SeriesRow, ...]:
+        """Return the receiving series that are complete now: quiet long enough, or at their expected count."""
+        is_quiet = SERIES.c.last_instance_at <= (self.clock() if now is None else now) - quiet_period_s
         complete = (is_quiet | (SERIES.c.instances >= SERIES.c.expected_instances)) if at_expected_count else is_quiet
         with self.look() as connection:
             rows = connection.execute(select(SERIES).where(SERIES.c.state == State.RECEIVING, complete))

@@ -61,6 +61,14 @@ INSTANCES = Table(
     Column("conflict", Boolean, nullable=False, default=False),
 )
 
+# Written with the instances that it speaks of: a journal that lost its last transaction has the checkpoint before it
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column("name", String(16), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
 RESULTS = Table(
     "results",
     METADATA,

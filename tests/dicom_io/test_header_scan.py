@@ -55,6 +55,15 @@ def data_set(*, undefined: bool = False) -> Dataset:
     return dataset
 
 
+@pytest.mark.parametrize(("text", "count"), [("2147483647", (1 << 31) - 1), ("2147483648", None), ("9" * 900, None)])
+def test_a_count_beyond_what_an_is_can_hold_is_none(text: str, count: int | None) -> None:
+    """Images in Acquisition beyond 2^31 - 1 (PS3.5 6.2) is not believed."""
+    value = (text + " " * (len(text) % 2)).encode()
+    element = struct.pack("<HH2sH", 0x0020, 0x1002, b"IS", len(value)) + value
+    found = scan(lambda offset, size: element[offset : offset + size], len(element), ExplicitVRLittleEndian)
+    assert found.expected_instances == count
+
+
 def encode(dataset: Dataset, syntax: UID) -> bytes:
     stream = DicomBytesIO()
     stream.is_little_endian, stream.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR

@@ -14,8 +14,9 @@ from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.lifecycle import State
 from sgmri.questions import Presence
 from worker.database import sqlite_url
-from worker.journal import Journal, Received
+from worker.journal import Journal
 from worker.outbox import Outbox, ResultRow
+from worker.receipts import Received
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -14,7 +14,8 @@ from sgmri.readings import EngineIdentity
 from sgmri.settings import Settings, parse
 from worker.app import create_app
 from worker.engine.asking import ask_in_rounds
-from worker.journal import Received, SeriesRow
+from worker.journal import SeriesRow
+from worker.receipts import Received
 from worker.tasks import Workplace, deliver_one, read_one
 
 

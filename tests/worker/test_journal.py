@@ -3,14 +3,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
 from tests.worker.place import Clock
 from worker.database import open_database, sqlite_url
-from worker.journal import Journal, Received, SeriesRow
-from worker.journal_tables import METADATA
+from worker.journal import Journal, SeriesRow
+from worker.journal_tables import INSTANCES, METADATA
 from worker.outbox import Outbox, ResultRow
+from worker.receipts import Received
 from worker.revisions import earlier_readings, leave, readings
 
 
@@ -123,6 +125,34 @@ def test_a_new_instance_reopens_a_complete_series(journal: Journal) -> None:
     assert journal.receive(received(2))
     grown = journal.series(row.series_key)
     assert (grown.state, grown.generation, grown.instances) == (State.RECEIVING, 1, 2)
+
+
+def test_many_instances_at_once_are_as_many_one_by_one(journal: Journal, clock: Clock) -> None:
+    """Of two series, with copies, conflicts and a late one: each new instance counts once, with its own time."""
+    other = {"series_key": "stuvwxyz12345678", "series_instance_uid": "2.25.3"}
+    row = queued(journal)
+    came = [
+        received(2, received_at=10.0),
+        received(1, differs=True),
+        received(7, received_at=20.0, **other),
+        received(3, received_at=30.0),
+        received(3, received_at=40.0, differs=True),
+    ]
+    clock.now += 60
+    assert journal.receive(*came, checkpoint=50.0) == 3
+    late, new = journal.series(row.series_key), journal.series("stuvwxyz12345678")
+    assert (late.state, late.generation, late.instances, late.last_instance_at) == (State.RECEIVING, 1, 3, 30.0)
+    assert (new.state, new.generation, new.instances, new.last_instance_at) == (State.RECEIVING, 0, 1, 20.0)
+    assert [event.stage for event in journal.timeline(row.series_key)][-1] == "grown"
+    assert (journal.checkpoint(), late.updated_at) == (50.0, clock.now)
+    with journal.look() as connection:
+        found = connection.execute(select(INSTANCES.c.sop_instance_uid, INSTANCES.c.generation, INSTANCES.c.conflict))
+        assert sorted(tuple(one) for one in found) == [
+            ("2.25.101", 0, True),
+            ("2.25.102", 1, False),
+            ("2.25.103", 1, True),
+            ("2.25.107", 0, False),
+        ]
 
 
 def test_quiet_is_measured_from_the_last_instance(journal: Journal, clock: Clock) -> None:
