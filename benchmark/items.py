@@ -11,6 +11,7 @@ corner of the top-left pixel; :attr:`TruthBox.box` is the same place as the prod
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -318,9 +319,22 @@ class Prediction:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.item_id, str) and self.item_id and isinstance(self.text, str)):
+            raise ConfigError("prediction: expected an item_id and a text, found no such texts")
+        if not isinstance(self.error, str | None):
+            raise ConfigError("prediction: expected an error in words or null, found no text")
+        for name, most in (("latency_s", math.inf), ("cost_usd", math.inf), ("certainty", 1.0)):
+            value = getattr(self, name)
+            if (value is not None or name == "latency_s") and not _is_number(value, most):
+                raise ConfigError(f"prediction: expected {name} from 0 to {most:g} and finite, found {value!r}")
+        for name in ("prompt_tokens", "completion_tokens"):
+            if not isinstance(getattr(self, name), int | None):
+                raise ConfigError(f"prediction: expected {name} as a whole number or null, found something else")
+
     def to_line(self) -> str:
-        """Return the answer as one line of JSON, without a line end."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Return the answer as one line of JSON, without a line end; in ASCII, which spells lone surrogates too."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -333,7 +347,12 @@ class Prediction:
         """
         try:
             return cls(**json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"expected a line of JSON with the fields of a prediction, found other text: {error}"
             ) from error
+
+
+def _is_number(value: object, most: float) -> bool:
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and math.isfinite(value) and 0 <= value <= most

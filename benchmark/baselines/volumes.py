@@ -74,7 +74,7 @@ def published_order(folder: Path) -> dict[str, Split]:
     """
     splits: dict[str, Split] = {}
     for anatomy, first in FIRST_TEST_VOLUME.items():
-        lines = (folder / f"{anatomy}.csv").read_text(encoding="utf-8").splitlines()[1:]
+        lines = (folder / f"{anatomy}.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
         names = [name for name, _ in groupby(line.partition(",")[0] for line in lines)]
         for place, name in enumerate(dict.fromkeys(names)):
             splits[name] = Split.TRAIN if place < first else Split.TEST

@@ -26,6 +26,8 @@ _ASSUMED_SIDE = 320
 """Rows and columns where no image is at hand: no annotation reaches past 320 pixels."""
 _ASSUMED_FRAMES: Mapping[Anatomy, int] = {Anatomy.BRAIN: 16, Anatomy.KNEE: 28}
 """Frames where no image is at hand: typical of a brain; the fewest that a knee has, so that each of them exists."""
+_SLICES_AT_MOST = 1000
+"""A volume without an image is taken for as long as its last box says: a damaged number must not make it endless."""
 _SAME, _SIMILAR = 0.7, 0.3
 _TINY_PIXELS = 3
 
@@ -143,8 +145,9 @@ class _Reader:
                 yield _row(raw, reader.line_num, self._anatomy, shift)
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise ConfigError(
-                    f"{self._path.name}, line {reader.line_num}: expected a known label, a slice of 0 or more and a "
-                    f"box of whole pixels, or Yes and no box; found something else ({error})"
+                    f"{self._path.name}, line {reader.line_num}: expected a known label, a slice from 0 to "
+                    f"{_SLICES_AT_MOST - 1} and a box of whole pixels, or Yes and no box; found something else "
+                    f"({error})"
                 ) from error
 
     def _volume(self, volume_id: str, rows: Sequence[_Row]) -> AnnotatedVolume:
@@ -233,7 +236,11 @@ class _Reader:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: expected text in UTF-8, found other bytes ({error}); fetch the file again"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"expected the annotations of fastMRI+, found no {path}; clone github.com/microsoft/fastmri-plus and give "
@@ -243,13 +250,15 @@ def _text(path: Path) -> str:
 
 def _row(raw: Mapping[str, str], line: int, anatomy: Anatomy, shift: int) -> _Row:
     """Read one row; slices count from 0 and frames from ``shift``."""
+    if None in raw:
+        raise ValueError("more cells than columns")
     written = raw["label"]
     known = concept(written)
     if known.anatomy is not anatomy:
         raise ValueError(f"{known.label} of the {known.anatomy}")
     label = known.label
     frame_number = int(raw["slice"]) + shift
-    if frame_number < shift:
+    if not 0 <= frame_number - shift < _SLICES_AT_MOST:
         raise ValueError(f"slice {raw['slice']}")
     box = None
     if raw["study_level"] == "No":

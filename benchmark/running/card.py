@@ -97,12 +97,17 @@ class RunCard:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / CARD_FILE
-        if path.exists() and self.read(folder) != self:
-            raise ConfigError(
-                f"{folder}: expected the run that is to be taken up again, found one with another model, profile, "
-                "benchmark or selection; give another folder"
-            )
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        if path.exists():
+            if self.read(folder) != self:
+                raise ConfigError(
+                    f"{folder}: expected the run that is to be taken up again, found one with another model, profile, "
+                    "benchmark or selection; give another folder"
+                )
+            return
+        # under another name first: a process killed here leaves no half card, and no card is ever written twice
+        unfinished = folder / f"{CARD_FILE}.unfinished"
+        unfinished.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        unfinished.replace(path)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

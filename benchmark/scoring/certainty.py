@@ -143,7 +143,8 @@ def plot(found: Certainty, name: str, path: Path) -> None:
     left.plot([one.certainty for one in found.bins], [one.accuracy for one in found.bins], marker="o")
     for one in found.bins:
         left.annotate(f"n={one.answers}", (one.certainty, one.accuracy), textcoords="offset points", xytext=(4, -10))
-    left.set(xlabel="stated certainty", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1), title=name)
+    left.set(xlabel="stated certainty", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    left.set_title(name, parse_math=False)  # a name is no formula, whatever stands in it
     if found.curve:
         coverage, risk = zip((0.0, found.curve[0][1]), *found.curve, strict=True)
         right.step(coverage, risk, where="pre")

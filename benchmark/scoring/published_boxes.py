@@ -138,6 +138,8 @@ def published_boxes(text: str, anatomy: Anatomy) -> tuple[WrittenBox, ...]:
     return ()
 
 
+_FARTHEST_PX = 1e9
+"""Numbers beyond it, which only a model that repeats a digit for ever writes, would overflow in areas."""
 _Numbers = tuple[float, float, float, float]
 _N = r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*"
 _BARE = rf"\[{_N},{_N},{_N},{_N}\]"
@@ -189,7 +191,8 @@ def _found(
         frame = int(named[1]) if named else frame
         a, b, c, d = (float(group) for group in match.groups())
         x, y, width, height = read((a, b, c, d), size)
-        yield WrittenBox(frame_number=frame, x=x, y=y, width=width, height=height)
+        if max(map(abs, (x, y, width, height))) <= _FARTHEST_PX:
+            yield WrittenBox(frame_number=frame, x=x, y=y, width=width, height=height)
 
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")

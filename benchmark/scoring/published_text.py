@@ -128,8 +128,8 @@ def bert_scores(candidates: Sequence[str], references: Sequence[str]) -> list[fl
 
 
 _PLACES = re.compile(
-    r"<bbo?x\w*>.*?</bbo?x\w*>|\[\s*-?[0-9.]+(?:\s*,\s*-?[0-9.]+){3}\s*\]|\bFrames?\s+[0-9]+(?:\s*[-–,]\s*[0-9]+)*\s*[:,-]?",
-    re.IGNORECASE | re.DOTALL,
+    r"<bbo?x\w*>[^<]*</bbo?x\w*>|\[\s*-?[0-9.]+(?:\s*,\s*-?[0-9.]+){3}\s*\]|\bFrames?\s+[0-9]+(?:\s*[-–,]\s*[0-9]+)*\s*[:,-]?",
+    re.IGNORECASE,
 )
 
 

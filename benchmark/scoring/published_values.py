@@ -79,6 +79,7 @@ def published_yes_no(text: str) -> bool | None:
     return has_yes if has_yes != has_no else None
 
 
+_MOST_DIGITS = 1000
 _NONE = re.compile(r"\bno\b.*\b(?:abnormal\w*|findings?)\b|\bnone\b|\bzero\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -86,14 +87,19 @@ def published_number(text: str) -> int | None:
     """Read a whole number as published: the *last* one of the text, so that "3 findings on Frames 1-16" is 16."""
     plain = text.strip()
     if re.fullmatch(r"[+-]?[0-9]+", plain):
-        return int(plain)
+        return _whole(plain)
     declared = re.search(r"final answer is:?\s*([0-9]+)", plain, re.IGNORECASE)
     if declared:
-        return int(declared[1])
+        return _whole(declared[1])
     numbers = re.findall(r"\b[0-9]+\b", plain)
     if numbers:
-        return int(numbers[-1])
+        return _whole(numbers[-1])
     return 0 if _NONE.search(plain) else None
+
+
+def _whole(digits: str) -> int | None:
+    """Return a number; None of one that Python refuses to convert, as of a model that repeats a digit for ever."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 _EXCLUDED = re.compile(r"\bit is not \([a-d]\)[^.]*\.?", re.IGNORECASE)

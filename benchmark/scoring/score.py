@@ -8,6 +8,7 @@ from benchmark.running.profiles import profile_named
 from benchmark.scoring.answers import TextOptions, score_answers
 from benchmark.scoring.certainty import plot
 from benchmark.scoring.report import RunScores, report
+from sgmri.errors import ConfigError
 
 PLOT_FILE = "certainty.png"
 
@@ -33,7 +34,14 @@ def score_run(folder: Path, benchmark: Benchmark, options: TextOptions, *, round
     """
     card = RunCard.read(folder)
     asked = benchmark.asked(card)
-    answers = score_answers(asked, read_answers(folder / ANSWERS_FILE), profile_named(card.profile), options)
+    said = read_answers(folder / ANSWERS_FILE)
+    unknown = sorted(said.keys() - {item.item_id for item in asked})
+    if unknown:
+        raise ConfigError(
+            f"{folder}: expected answers to the run's questions only, found {len(unknown)} to others, such as "
+            f"{unknown[0]}; name items as items.parquet does"
+        )
+    answers = score_answers(asked, said, profile_named(card.profile), options)
     scores = report(card, asked, answers, rounds=rounds)
     scores.write(folder)
     plot(scores.certainty, card.name, folder / PLOT_FILE)

@@ -183,7 +183,13 @@ def as_markdown(tables: Sequence[Table], title: str = "Leaderboard") -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_in_markdown, cells)) + " |"
+
+
+def _in_markdown(text: str) -> str:
+    """Keep a text one cell: Markdown lets HTML through, a bar ends a cell and a line end the row."""
+    plain = " ".join(html.escape(text, quote=False).split())
+    return plain.replace("\\", "\\\\").replace("|", "\\|")
 
 
 _STYLE = (

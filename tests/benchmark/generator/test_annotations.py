@@ -65,6 +65,8 @@ def test_boxes_are_clipped_to_the_true_size_where_it_is_known(dirty: Path) -> No
         "file1,1,Yes,1,1,2,2,artifact",
         "file1,1,No,1,1",
         "file9,1,No,1,1,2,2,Meniscus Tear",
+        "file1,1,No,1,1,2,2,Meniscus Tear,5",
+        "file1,9999999999,No,1,1,2,2,Meniscus Tear",
     ],
 )
 def test_a_row_that_cannot_be_read_stops_with_its_line(dirty: Path, row: str) -> None:
@@ -122,3 +124,14 @@ def test_the_real_annotations_have_the_known_faults_and_lesions(fastmri_plus: Pa
     assert sum(len(lesions(volume.boxes)) for volume in knees) == 3776
     published = {(box.frame_number, box.published) for box in _volume(read, "file1000291").boxes}
     assert (24, "<bbx>[102,180,15,13]</bbx>") in published
+
+
+def test_other_encodings_are_read_or_refused(dirty: Path) -> None:
+    """The mark that spreadsheets put in front changes nothing; bytes that are no text are refused with the file."""
+    before = read_annotations(dirty, {})
+    for name in ("knee.csv", "knee_file_list.csv"):
+        (dirty / name).write_bytes(b"\xef\xbb\xbf" + (dirty / name).read_bytes())
+    assert read_annotations(dirty, {}) == before
+    (dirty / "brain.csv").write_bytes((dirty / "brain.csv").read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(ConfigError, match=r"brain\.csv"):
+        read_annotations(dirty, {})

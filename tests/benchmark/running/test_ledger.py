@@ -84,3 +84,46 @@ def test_a_selection_takes_the_same_items_for_everybody() -> None:
     some = list(Selection(limit=3).of(EVERY))
     assert len(some) == 3
     assert some == list(reversed(list(Selection(limit=3).of(reversed(EVERY)))))
+
+
+def test_any_text_of_a_model_is_kept_as_it_came(tmp_path: Path) -> None:
+    """A lone surrogate, which JSON may spell and UTF-8 may not, does not end a run."""
+    said = Prediction(item_id="a", text="a\ud800b \u00f6\u2028\x00", latency_s=0.1)
+    with Ledger(tmp_path / "answers") as ledger:
+        ledger.append(said)
+    assert read_answers(tmp_path / "answers") == {"a": said}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '"text": 5',
+        '"text": null',
+        '"item_id": ""',
+        '"latency_s": null',
+        '"latency_s": NaN',
+        '"latency_s": -1',
+        '"certainty": 1.5',
+        '"certainty": -0.1',
+        '"certainty": NaN',
+        '"certainty": "0.5"',
+        '"cost_usd": Infinity',
+        '"prompt_tokens": "many"',
+    ],
+)
+def test_an_answer_with_a_value_that_cannot_be_is_refused_with_its_line(tmp_path: Path, wrong: str) -> None:
+    """A certainty of 150 %, a time that is no number or a text that is none never becomes a score."""
+    line = f'{{"item_id": "a", "text": "Yes.", "latency_s": 0.1, {wrong}}}\n'
+    (tmp_path / "answers").write_text(line, encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 1"):
+        read_answers(tmp_path / "answers")
+
+
+def test_a_run_that_is_taken_up_again_leaves_its_card_alone(tmp_path: Path) -> None:
+    """A process killed while it takes a run up again cannot leave the run without its card."""
+    _CARD.write(tmp_path)
+    (tmp_path / "run.json").chmod(0o444)
+    before = (tmp_path / "run.json").stat().st_mtime_ns
+    _CARD.write(tmp_path)
+    assert (tmp_path / "run.json").stat().st_mtime_ns == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -42,3 +42,9 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     for number, said in enumerate(((("Yes.", 0.9), ("No.", 0.6)), (("Yes.", None),), (("maybe", None),))):
         plot(certainty(_scored(*said)), "model", tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_models_name_is_no_formula(tmp_path: Path) -> None:
+    """What the plot is called stands there as it is, with dollars and backslashes."""
+    plot(certainty(_scored(("Yes.", 0.9))), r"a$\frac{$b", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"

@@ -152,3 +152,10 @@ def test_every_published_form(text: str, frames: tuple[int | None, ...], first: 
     boxes = published_boxes(text, Anatomy.BRAIN)
     assert tuple(box.frame_number for box in boxes) == frames
     assert (boxes[0].x, boxes[0].y, boxes[0].width, boxes[0].height) == first
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 200])
+def test_a_box_of_endless_numbers_is_none(number: str) -> None:
+    """Numbers beyond any image would overflow in the overlap; such a box has none, and the others count."""
+    text = f"<bbx>[{number},1,2,3]</bbx> <bbx>[100,100,20,20]</bbx>"
+    assert [box.x for box in published_boxes(text, Anatomy.KNEE)] == [100]

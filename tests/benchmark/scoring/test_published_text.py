@@ -55,3 +55,8 @@ def test_bert_score_that_is_not_installed_says_so() -> None:
     """A measure that was asked for and cannot be had is an error, not a lower score."""
     with pytest.raises(ConfigError, match="bert-score"):
         bert_scores(["a"], ["a"])
+
+
+def test_a_box_that_begins_again_and_again_ends_at_the_next_tag() -> None:
+    """Only a whole box is taken out, so that output stuck on a tag costs one pass over it, not one a tag."""
+    assert without_places("<bbx>[1,2 <bbx>[1,2,3,4]</bbx> left") == "<bbx>[1,2 left"

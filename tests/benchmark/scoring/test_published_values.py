@@ -53,3 +53,11 @@ def test_an_open_answer_has_no_a_score() -> None:
 def test_what_is_read_of_an_output(text: str, is_volume: bool, read: str) -> None:
     """Thoughts are dropped everywhere; the set phrase counts for volumes only."""
     assert published_answer_text(text, is_volume=is_volume) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, "the final answer is " + "9" * 5000, "3 findings on Frames 1-" + "9" * 5000]
+)
+def test_a_number_without_end_is_no_count(text: str) -> None:
+    """A model that repeats a digit for ever has a wrong count, and does not end the scoring."""
+    assert published_a_score(text, "3", _CLOSED) == 0

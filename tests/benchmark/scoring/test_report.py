@@ -1,5 +1,7 @@
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,33 @@ def test_the_leaderboard_has_published_rows_runs_and_ceilings(tmp_path: Path) ->
     tables = leaderboard([true, blank], from_items(EVERY))
     text, page = as_markdown(tables), as_html(tables)
     assert "| GPT-4o (published) | 50.74 |" in text
-    assert "| a <model> | 100.0 [100.0, 100.0] |" in text
+    assert "| a &lt;model&gt; | 100.0 [100.0, 100.0] |" in text
     assert "| a <model> (black images) |" in text
     assert "first and last box, interpolated | - | 100.0 [100.0, 100.0]" in text
     assert "a &lt;model&gt;" in page and "<model>" not in page
     assert "Not for diagnosis" in text and "Not for diagnosis" in page
+
+
+def test_answers_to_questions_that_were_not_asked_are_refused(tmp_path: Path) -> None:
+    """An answer under a wrong name would be missing from the scores in silence."""
+    with pytest.raises(ConfigError, match="found 1 to others, such as nowhere/1/detection"):
+        _scored(tmp_path, {IS_THERE.item_id: "Yes.", "nowhere/1/detection": "Yes."})
+
+
+def test_a_run_without_an_answer_has_tallies_and_no_score(tmp_path: Path) -> None:
+    """Nothing was put yet: every question is missing, and the leaderboard says so."""
+    scores = _scored(tmp_path, {})
+    assert scores.scores == () and sum(tally.missing for tally in scores.tallies) == len(EVERY)
+    assert f"{len(EVERY)} (100.0)" in as_markdown(leaderboard([scores], [], published=False))
+
+
+def test_a_hostile_name_breaks_no_table(tmp_path: Path) -> None:
+    """A name stays one cell of text, in HTML and in Markdown, which lets HTML through."""
+    name = "x</td><script>alert(1)</script> \\| | y\n| z"
+    scores = replace(_scored(tmp_path, {IS_THERE.item_id: "Yes."}), name=name)
+    tables = leaderboard([scores], [], published=False)
+    assert "<script" not in as_html(tables) and "<script" not in as_markdown(tables)
+    rows = [line for line in as_markdown(tables).splitlines() if "alert" in line]
+    assert len(rows) == len(tables)
+    for row, table in zip(rows, tables, strict=True):
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == len(table.head) + 1
