@@ -354,5 +354,4 @@ class Prediction:
 
 
 def _is_number(value: object, most: float) -> bool:
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and math.isfinite(value) and 0 <= value <= most
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and math.isfinite(value)

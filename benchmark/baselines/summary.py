@@ -1,13 +1,13 @@
 """What needs no image and no model, on the annotations of fastMRI+, as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.baselines.blind import blind_v, median_boxes
-from benchmark.baselines.volumes import BoxedVolume, from_annotations, published_order
+from benchmark.baselines.volumes import BoxedVolume, from_annotations
 from benchmark.generator.annotations import Annotations, read_annotations
 from benchmark.generator.plans import paper
-from benchmark.generator.splits import assign
+from benchmark.generator.splits import assign, published_order
 from benchmark.items import Item, Level, Split, Task
 from benchmark.metrics import bootstrap_mean
 from benchmark.scoring.published_values import published_a_score
@@ -31,7 +31,7 @@ def on_annotations(folder: Path) -> list[Table]:
     annotations = read_annotations(folder, {})
     splits = published_order(folder)
     volumes = from_annotations(annotations.volumes, splits)
-    return [_blind(volumes), ceilings_table(volumes), _constant(annotations)]
+    return [_blind(volumes), ceilings_table(volumes), _constant(annotations, splits)]
 
 
 def _blind(volumes: Sequence[BoxedVolume]) -> Table:
@@ -56,8 +56,8 @@ def _blind(volumes: Sequence[BoxedVolume]) -> Table:
     )
 
 
-def _constant(annotations: Annotations) -> Table:
-    volumes, _ = assign(annotations.volumes, {})
+def _constant(annotations: Annotations, splits: Mapping[str, Split]) -> Table:
+    volumes, _ = assign(annotations.volumes, {}, splits)
     items = [item for item in paper(volumes) if item.split is Split.TEST]
     return Table(
         title="Published A of the same answer to every question (%)",

@@ -2,16 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
 
 from benchmark.generator.volumes import AnnotatedVolume
 from benchmark.items import Item, Level, Split, TruthBox
 from benchmark.scoring.published_boxes import WrittenBox
 from sgmri.volume import Anatomy
-
-FIRST_TEST_VOLUME: Mapping[Anatomy, int] = {Anatomy.KNEE: 819, Anatomy.BRAIN: 750}
-"""How many volumes of the training folder the CSV files name before the first one of the validation folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +58,6 @@ def from_annotations(volumes: Iterable[AnnotatedVolume], splits: Mapping[str, Sp
         for volume in volumes
         if volume.boxes
     ]
-
-
-def published_order(folder: Path) -> dict[str, Split]:
-    """Return the published split of every volume that the CSV files name, from the order in which they name them.
-
-    The files list the volumes of fastMRI's training folder first and those of its validation folder after them: the
-    names of the 819th knee and the 750th brain start the alphabet anew, the sizes are the published ones (819 and 155
-    knees, 750 and 247 brains), and the blind baseline on the knees is the published one to its second decimal.
-    """
-    splits: dict[str, Split] = {}
-    for anatomy, first in FIRST_TEST_VOLUME.items():
-        lines = (folder / f"{anatomy}.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
-        names = [name for name, _ in groupby(line.partition(",")[0] for line in lines)]
-        for place, name in enumerate(dict.fromkeys(names)):
-            splits[name] = Split.TRAIN if place < first else Split.TEST
-    return splits
 
 
 def written(box: TruthBox) -> WrittenBox:

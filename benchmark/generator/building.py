@@ -16,7 +16,7 @@ from benchmark.generator.card import card
 from benchmark.generator.chance import VERSION
 from benchmark.generator.fastmri import find_files, read_scans
 from benchmark.generator.phantoms import phantom_volumes
-from benchmark.generator.splits import SplitReport, assign, read_split_list
+from benchmark.generator.splits import SplitReport, assign, published_order, read_split_list
 from benchmark.generator.tables import Table, count_table
 from benchmark.generator.volumes import AnnotatedVolume, Scan
 from benchmark.items import ITEMS_FILE, Item, Level, Split, Task, write_items
@@ -99,7 +99,7 @@ def build_fastmri(source: Source, out: Path, mode: Mode, progress: Progress) -> 
         scans, unusable = read_scans(files, files, lambda done, total: progress("sizes read", done, total))
     annotations = read_annotations(source.annotations, scans, legacy_knee_shift=source.legacy_knee_shift)
     listed = {} if source.split_list is None else read_split_list(source.split_list)
-    volumes, report = assign(annotations.volumes, listed)
+    volumes, report = assign(annotations.volumes, listed, published_order(source.annotations))
     missing = _missing(volumes, report, unusable)
     about = {
         "source": "fastMRI+",
@@ -191,8 +191,9 @@ def _missing(volumes: Sequence[AnnotatedVolume], report: SplitReport, unusable: 
             )
     if report.assumed:
         said.append(
-            f"{report.assumed} volumes have no split by folder or list: they were drawn, each group with its published "
-            "size, so that published scores cannot be compared item by item; give --fastmri or --split-list"
+            f"{report.assumed} volumes have no split by folder, list or order of the annotations, or another one than "
+            "their order says: they were drawn, so that each group has its published size; give --fastmri or "
+            "--split-list"
         )
     if report.patients_known < len(volumes):
         said.append(

@@ -1,4 +1,3 @@
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import pytest
 from benchmark.baselines.answers import write_baselines
 from benchmark.baselines.blind import blind_v, labels_of, median_boxes
 from benchmark.baselines.ceilings import Ceiling, ceiling, visible_share
-from benchmark.baselines.volumes import BoxedVolume, from_items, published_order
+from benchmark.baselines.volumes import BoxedVolume, from_items
 from benchmark.items import ITEMS_FILE, Item, Level, Split, Task, TruthBox, write_items
 from benchmark.running.card import ANSWERS_FILE, Benchmark, RunCard
 from benchmark.running.ledger import read_answers
@@ -48,19 +47,6 @@ def test_ceilings_of_a_lesion_that_grows_evenly() -> None:
     assert ceiling([grown], Anatomy.KNEE, Ceiling.KEY).value < 0.9
     everywhere = _volume("a", Split.TEST, *((frame, 10, 10, 10, 10) for frame in range(1, 33)))
     assert visible_share([everywhere], Anatomy.KNEE, 16).value == 0.5
-
-
-def test_the_published_split_is_the_order_of_the_csv_files(tmp_path: Path) -> None:
-    """The 819 knees named first are for training, the 750 brains too."""
-    for anatomy, count in (("knee", 974), ("brain", 997)):
-        with (tmp_path / f"{anatomy}.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["file", "slice"])
-            rows.writerows([f"{anatomy}{number}", frame] for number in range(count) for frame in (1, 2))
-    splits = published_order(tmp_path)
-    tested = [name for name, split in splits.items() if split is Split.TEST]
-    assert "knee819" in tested and "knee818" not in tested
-    assert [sum(name.startswith(anatomy) for name in tested) for anatomy in ("knee", "brain")] == [155, 247]
 
 
 def _benchmark(folder: Path) -> Benchmark:

@@ -10,7 +10,7 @@ import pytest
 from benchmark.generator import plans
 from benchmark.generator.annotations import read_annotations
 from benchmark.generator.probe import shortcuts
-from benchmark.generator.splits import assign
+from benchmark.generator.splits import assign, published_order
 from benchmark.generator.volumes import NORMAL_LABEL, AnnotatedVolume, Scan
 from benchmark.items import AnswerType, Counted, Item, Level, Split, Task, TruthBox
 from sgmri.errors import ConfigError
@@ -21,7 +21,7 @@ from sgmri.volume import Anatomy
 
 @pytest.fixture(scope="module")
 def real(fastmri_plus: Path) -> Sequence[AnnotatedVolume]:
-    return assign(read_annotations(fastmri_plus, {}).volumes, {})[0]
+    return assign(read_annotations(fastmri_plus, {}).volumes, {}, published_order(fastmri_plus))[0]
 
 
 @pytest.fixture(scope="module")
