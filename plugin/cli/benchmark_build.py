@@ -64,6 +64,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         from benchmark.generator import building, tables
         from benchmark.items import Split
     if arguments.phantoms is not None:
+        _check_phantoms(arguments)
         built = building.build_phantoms(
             arguments.out, arguments.phantoms, seed=arguments.seed, split=Split(arguments.split), progress=_show
         )
@@ -86,6 +87,20 @@ def run_build(arguments: argparse.Namespace) -> int:
         print(f"not known: {sentence}")
     print(f"written: {built.items} (sha256 {built.sha256})\n{RESEARCH_USE_STATEMENT}")
     return 0
+
+
+def _check_phantoms(arguments: argparse.Namespace) -> None:
+    """Refuse what would be passed over in silence."""
+    given = {
+        "--fastmri": arguments.fastmri is not None,
+        "--split-list": arguments.split_list is not None,
+        "--legacy-knee-shift": arguments.legacy_knee_shift,
+    }
+    of_annotations = [name for name, is_given in given.items() if is_given]
+    if of_annotations:
+        raise ConfigError(f"--phantoms: expected no option of --annotations, found {', '.join(of_annotations)}")
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed: expected 0 or more, found {arguments.seed}")
 
 
 def run_stats(arguments: argparse.Namespace) -> int:

@@ -73,3 +73,20 @@ def test_images_says_what_could_not_be_made(
     assert "file2: expected file2.h5" in capsys.readouterr().out
     assert main([*arguments, "--only", "dicom", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{"volume_id": "file1", "pictures": ["dicom"], "missing": ""}]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--legacy-knee-shift"], "--legacy-knee-shift"),
+        (["--fastmri", "x"], "--fastmri"),
+        (["--seed", "-1"], "found -1"),
+    ],
+)
+def test_phantoms_take_no_options_of_annotations(
+    options: list[str], said: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would change nothing is refused, not passed over."""
+    assert main(["benchmark", "build", "--phantoms", "1", "--out", str(out), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
