@@ -354,4 +354,6 @@ class Prediction:
 
 
 def _is_number(value: object, most: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and math.isfinite(value)
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and math.isfinite(value)
+    )

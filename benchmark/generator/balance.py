@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmark.generator.probe import shortcuts
 from benchmark.generator.tables import Table, count_table
 from benchmark.items import ITEMS_FILE, LETTERS, AnswerType, Item, read_items
+from benchmark.metrics import Interval
 
 
 def of_items(folder: Path) -> dict[str, Table]:
@@ -37,15 +38,22 @@ def letters(items: list[Item]) -> Table:
 
 
 def _given_away(items: list[Item]) -> Table:
-    rows: Table = [("level", "task", "anatomy", "answer", "items", "majority", "words", "most frequent option")]
+    rows: Table = [
+        ("level", "task", "anatomy", "answer", "items", "majority", "words", "words - majority", "most frequent option")
+    ]
     found = shortcuts(items)
     for one in found:
         kind = one.level, f"{one.task} {one.counted or ''}".strip(), one.anatomy, one.answer_type
         option = "-" if one.option is None else f"{one.option:.1%}"
-        rows.append((*kind, f"{one.tested:,}", f"{one.majority:.1%}", f"{one.probe:.1%}", option))
+        rows.append((*kind, f"{one.tested:,}", f"{one.majority:.1%}", f"{one.probe:.1%}", _points(one.gain), option))
     tested = sum(one.tested for one in found)
     if tested:
         majority = sum(one.majority * one.tested for one in found) / tested
         probe = sum(one.probe * one.tested for one in found) / tested
-        rows.append(("all", "all", "all", "all", f"{tested:,}", f"{majority:.1%}", f"{probe:.1%}", "-"))
+        gain = f"{100 * (probe - majority):+.1f}"
+        rows.append(("all", "all", "all", "all", f"{tested:,}", f"{majority:.1%}", f"{probe:.1%}", gain, "-"))
     return rows
+
+
+def _points(gain: Interval) -> str:
+    return f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"

@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from benchmark.items import AnswerType, Counted, Item, Level, Split, Task
+from benchmark.metrics import Interval, bootstrap_mean
 from sgmri.volume import Anatomy
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -39,6 +40,8 @@ class Shortcut:
         Items of the test split.
     majority, probe
         Share that is right, 0 to 1.
+    gain
+        The probe's share less the majority's, with its range over resampled volumes: what of it may be chance.
     option
         Share that is right, 0 to 1, by always taking the option that is right most often where it is offered; None but
         for a single choice. It knows how frequent findings are, which no order of options hides.
@@ -53,6 +56,7 @@ class Shortcut:
     tested: int
     majority: float
     probe: float
+    gain: Interval
     option: float | None
 
 
@@ -65,7 +69,7 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
         test = [item for item in kinds[kind] if item.split is Split.TEST]
         if train and test:
             anatomy, level, task, answer_type, counted = kind
-            majority, probe = _shares(train, test)
+            majority, probe, gain = _shares(train, test)
             found.append(
                 Shortcut(
                     anatomy=anatomy,
@@ -76,6 +80,7 @@ def shortcuts(items: Iterable[Item]) -> list[Shortcut]:
                     tested=len(test),
                     majority=majority,
                     probe=probe,
+                    gain=gain,
                     option=_by_option(train, test) if answer_type is AnswerType.SINGLE else None,
                 )
             )
@@ -91,11 +96,12 @@ def by_kind(items: Iterable[Item]) -> dict[Kind, list[Item]]:
     return kinds
 
 
-def _shares(train: Sequence[Item], test: Sequence[Item]) -> tuple[float, float]:
+def _shares(train: Sequence[Item], test: Sequence[Item]) -> tuple[float, float, Interval]:
     majority, said = guesses(train, test)
-    truth = [item.answer for item in test]
-    right = sum(one == answer for one, answer in zip(said, truth, strict=True))
-    return truth.count(majority) / len(test), right / len(test)
+    most = np.array([item.answer == majority for item in test], float)
+    right = np.array([one == item.answer for one, item in zip(said, test, strict=True)], float)
+    gain = bootstrap_mean((right - most).tolist(), [item.volume_id for item in test])
+    return float(most.mean()), float(right.mean()), gain
 
 
 def guesses(train: Sequence[Item], test: Sequence[Item]) -> tuple[str, list[str]]:
