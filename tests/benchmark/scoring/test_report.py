@@ -78,7 +78,7 @@ def test_the_leaderboard_has_published_rows_runs_and_ceilings(tmp_path: Path) ->
     text, page = as_markdown(tables), as_html(tables)
     assert "| GPT-4o (published) | 50.74 |" in text
     assert "| a &lt;model&gt; | 100.0 [100.0, 100.0] |" in text
-    assert "| a <model> (black images) |" in text
+    assert "| a &lt;model&gt; (black images) |" in text
     assert "first and last box, interpolated | - | 100.0 [100.0, 100.0]" in text
     assert "a &lt;model&gt;" in page and "<model>" not in page
     assert "Not for diagnosis" in text and "Not for diagnosis" in page
