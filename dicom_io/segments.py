@@ -1,8 +1,8 @@
 """The segment journal: instances appended to synced files, made spool files when their series completes.
 
 One synced append makes an instance durable, where a file of its own needs two syncs. A segment belongs to one
-association at a time; its blocks are allocated ahead. A record is its mark and size, the instance's bytes, an end mark
-with size and CRC-32, by which one that was cut off is none::
+association at a time. A record is its mark and size, the instance's bytes, an end mark with size and CRC-32, by which
+one that was cut off is none::
 
     SGR1 size(8) | bytes | END1 size(8) crc(4)          (little-endian)
 """
@@ -106,10 +106,7 @@ class Segments:
         path = self.directory / f"{secrets.token_hex(8)}{_SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         segment = Segment(path=path, descriptor=descriptor)
-        with suppress(OSError):  # no room, or not this file system: appends allocate then
-            os.posix_fallocate(descriptor, 0, _FULL_BYTES)
         try:
-            os.fsync(descriptor)
             sync_directory(self.directory)
         except OSError:
             self.give_back(segment, usable=False)

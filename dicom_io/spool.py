@@ -218,7 +218,7 @@ class Spool:
             If the disk refuses.
         """
         with self._placing:
-            late = (self.root / instance.series_key).exists()
+            late = os.path.exists(f"{self.root}/{instance.series_key}")  # noqa: PTH110 - asked for every instance
             if not late and self.segments.keep(instance.series_key, instance.file_name, record):
                 return instance
         self.gather(instance.series_key)
