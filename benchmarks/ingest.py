@@ -7,14 +7,17 @@ sgmri strict, journal, none    the whole listener with its SQLite journal, by li
 sgmri pynetdicom               the same with pynetdicom's data path (strict)
 bare strict, journal, none     our receiver without the listener's journal (--bare)
 storescp                       DCMTK's, which never syncs; the base of all ratios
+storescp +B                    the same, writing what comes without decoding it
 Orthanc                        as it comes: fdatasync of files, SQLite index
 pynetdicom app                 python -m pynetdicom storescp, which never syncs
 
 dcmsend sends MR instances of 220 kB and 2 MB over one and over four associations. TCP_NODELAY=1 for everybody: without
 it DCMTK waits some 40 ms for each instance. Every run starts its receiver anew with an empty folder (the start is not
 measured) and counts what was stored. The receivers take turns, in reversed order every second round; a ratio is the
-median over the rounds of (storescp's time / the receiver's time), each within its round: more is faster. Only ratios
-within one table mean something.
+median over the rounds of (storescp's time / the receiver's time), each within its round: more is faster. "to Orthanc"
+is the same against Orthanc. "cpu" is the receiver's processor time an instance, its children's included. Only ratios
+within one table mean something. At the end: which bars are met (exit 1 if one is not), and how much the peak memory
+grows with one instance of 400 MB (--memory: only that).
 """
 
 import argparse
@@ -43,9 +46,19 @@ from dicom_io.services import MR_IMAGE
 from plugin.settings import load
 
 BASE = "storescp"
+ORTHANC = "Orthanc"
 SIZES = {"220 kB": 320, "2 MB": 1024}
 """Rows and columns of 16 bits."""
 ASSOCIATIONS = (1, 4)
+BARS = {
+    "sgmri strict": {("220 kB", 1): 0.5, ("220 kB", 4): 0.65, ("2 MB", 1): 0.7, ("2 MB", 4): 0.7},
+    "sgmri journal": {("220 kB", 1): 1.0, ("220 kB", 4): 1.3, ("2 MB", 1): 0.9, ("2 MB", 4): 0.9},
+}
+"""At least this ratio to storescp."""
+ORTHANC_BARS = {"220 kB": 1.3, "2 MB": 2.0}
+"""At least this ratio to Orthanc, for those that have bars."""
+MOST_GROWTH_MIB = 16
+_BREATH_S = 0.2
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 _BARE = """
 import sys, time
@@ -73,7 +86,18 @@ class Row:
     associations: int
     receiver: str
     seconds: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
     ratios: tuple[float, ...]
+    to_orthanc: tuple[float, ...]
+
+    def bars(self) -> list[tuple[str, float, float]]:
+        """Return the bars that are set for it: against whom, at least, found."""
+        if self.receiver not in BARS:
+            return []
+        bars = [(BASE, BARS[self.receiver][self.size, self.associations], statistics.median(self.ratios))]
+        if self.to_orthanc:
+            bars.append((ORTHANC, ORTHANC_BARS[self.size], statistics.median(self.to_orthanc)))
+        return bars
 
 
 def _sgmri(**listener: str) -> Command:
@@ -110,6 +134,10 @@ def _storescp(port: int, folder: Path) -> list[str]:
     return ["storescp", "--fork", "--output-directory", str(folder), str(port)]
 
 
+def _storescp_bit_preserving(port: int, folder: Path) -> list[str]:
+    return ["storescp", "+B", *_storescp(port, folder)[1:]]
+
+
 def _orthanc(port: int, folder: Path) -> list[str]:
     config = folder / "orthanc.json"
     settings = {"DicomPort": port, "HttpServerEnabled": False, "StorageDirectory": str(folder / "db"), "Plugins": []}
@@ -123,7 +151,8 @@ def _pynetdicom(port: int, folder: Path) -> list[str]:
 
 RECEIVERS: dict[str, Command] = {
     BASE: _storescp,
-    "Orthanc": _orthanc,
+    "storescp +B": _storescp_bit_preserving,
+    ORTHANC: _orthanc,
     "pynetdicom app": _pynetdicom,
     "sgmri strict": _sgmri(receiver="own", durability="strict"),
     "sgmri journal": _sgmri(receiver="own", durability="journal"),
@@ -213,10 +242,14 @@ def measure(names: list[str], source: Path, size: str, associations: int, rounds
     files = [path for folder in folders for path in folder.iterdir()]
     size_bytes = SIZES[size] ** 2 * 2
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    cpu_ms: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[:: 1 if turn % 2 else -1]:
-            with receiving(name) as (port, folder, _):
+            with receiving(name) as (port, folder, process):
+                before_ms = _cpu_ms(process.pid)
                 seconds[name].append(send(port, folders))
+                time.sleep(_BREATH_S)  # a child of storescp's may be ending, between its own account and its parent's
+                cpu_ms[name].append((_cpu_ms(process.pid) - before_ms) / len(files))
                 _check_stored(name, folder, len(files), size_bytes)
     return [
         Row(
@@ -224,14 +257,29 @@ def measure(names: list[str], source: Path, size: str, associations: int, rounds
             associations=associations,
             receiver=name,
             seconds=tuple(times),
-            ratios=tuple(base / own for base, own in zip(seconds[BASE], times, strict=True)),
+            cpu_ms=tuple(cpu_ms[name]),
+            ratios=_ratios(seconds[BASE], times),
+            to_orthanc=_ratios(seconds[ORTHANC], times) if ORTHANC in seconds else (),
         )
         for name, times in seconds.items()
     ]
 
 
-def memory(names: list[str]) -> None:
-    """Print how much a receiver's peak memory grows with one instance of 400 MB."""
+def _ratios(base: list[float], own: list[float]) -> tuple[float, ...]:
+    return tuple(one / other for one, other in zip(base, own, strict=True))
+
+
+def _cpu_ms(pid: int) -> float:
+    """Return the processor time of a process, of its children that have ended, and of those that it has."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime (proc(5))
+    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK") + sum(_cpu_ms(int(child)) for child in children)
+
+
+def memory(names: list[str]) -> bool:
+    """Print how much a receiver's peak memory grows with one instance of 400 MB; return whether ours stay in bounds."""
+    kept = True
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory)
         write_instances(source / "small", 20, 320)
@@ -241,9 +289,12 @@ def memory(names: list[str]) -> None:
                 send(port, [source / "small"])
                 before_kib = _peak_kib(process.pid)
                 send(port, [source / "large"])
-                print(
-                    f"{name:18} {before_kib / 1024:7.0f} MiB + {(_peak_kib(process.pid) - before_kib) / 1024:7.1f} MiB"
-                )
+                growth_mib = (_peak_kib(process.pid) - before_kib) / 1024
+                met = growth_mib <= MOST_GROWTH_MIB
+                kept &= met or name not in BARS
+                verdict = f"  at most {MOST_GROWTH_MIB}: {_said(met)}" if name in BARS else ""
+                print(f"{name:18} {before_kib / 1024:7.0f} MiB + {growth_mib:7.1f} MiB{verdict}", flush=True)
+    return kept
 
 
 def _peak_kib(pid: int) -> int:
@@ -252,14 +303,37 @@ def _peak_kib(pid: int) -> int:
     return int(found[1])
 
 
+def _said(met: bool) -> str:
+    return "met" if met else "NOT MET"
+
+
 def _print_table(rows: list[Row]) -> None:
     for row in rows:
         low, high = min(row.ratios), max(row.ratios)
+        to_orthanc = f"{statistics.median(row.to_orthanc):6.2f}" if row.to_orthanc else ""
         print(
             f"{row.size:7} {row.associations:12d}  {row.receiver:18} {statistics.median(row.seconds):8.2f} "
-            f"{statistics.median(row.ratios):6.2f}  ({low:.2f} to {high:.2f})",
+            f"{statistics.median(row.cpu_ms):6.2f} {statistics.median(row.ratios):6.2f}  ({low:.2f} to {high:.2f})  "
+            f"{to_orthanc}",
             flush=True,
         )
+
+
+def _print_bars(rows: list[Row]) -> bool:
+    """Print every bar and whether it is met; return whether all are."""
+    kept = True
+    for row in rows:
+        for peer, bar, found in row.bars():
+            kept &= found >= bar
+            print(
+                f"{row.size:7} {row.associations:12d}  {row.receiver:18} to {peer:9} at least {bar:4.2f}, found "
+                f"{found:5.2f}: {_said(found >= bar)}"
+            )
+    return kept
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
 
 
 def main() -> int:
@@ -276,13 +350,13 @@ def main() -> int:
     chosen = options.only or [name for name in RECEIVERS if options.bare or not name.startswith("bare")]
     names = list(dict.fromkeys([BASE, *chosen]))
     print(
-        f"Python {platform.python_version()}, pynetdicom {pynetdicom.__version__}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}, {options.rounds} rounds, TCP_NODELAY=1 for all"
+        f"Python {platform.python_version()}, pynetdicom {pynetdicom.__version__}, {os.cpu_count()} cores, {_load()}, "
+        f"{options.rounds} rounds, TCP_NODELAY=1 for all"
     )
+    large = [name for name in names if not name.startswith(BASE)]  # storescp --fork receives in a child
     if options.memory:
-        memory([name for name in names if name != BASE])  # storescp --fork receives in a child
-        return 0
-    print("size    associations  receiver            seconds  ratio  (its range)")
+        return 0 if memory(large) else 1
+    print("size    associations  receiver            seconds cpu ms  ratio  (its range)     to Orthanc")
     rows: list[Row] = []
     counts = {"220 kB": options.small, "2 MB": options.large}
     with tempfile.TemporaryDirectory() as directory:
@@ -292,11 +366,14 @@ def main() -> int:
                 write_instances(source / f"{number}", counts[size] // associations, SIZES[size])
             found = measure(names, source, size, associations, options.rounds)
             _print_table(found)
+            print(_load(), flush=True)
             rows += found
             shutil.rmtree(source)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-    return 0
+    kept = _print_bars(rows)
+    print("one instance of 400 MB: peak memory before, and what it adds")
+    return 0 if memory(large) and kept else 1
 
 
 if __name__ == "__main__":

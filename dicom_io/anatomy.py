@@ -123,6 +123,8 @@ def plain(text: str) -> str:
         Any text.
     """
     parted = _HUMP.sub(" ", text).casefold().translate(_TO_LATIN)
+    if parted.isascii():  # most texts, and there are several of every image
+        return parted
     decomposed = unicodedata.normalize("NFKD", parted)
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 

@@ -39,6 +39,8 @@ _LAST_META_TAG = 0x0002FFFF
 _WANTED = frozenset({_TRANSFER_SYNTAX, _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _IMAGES_IN_ACQUISITION})
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_HEADER_BYTES = dict.fromkeys(_LONG, 12) | dict.fromkeys(_SHORT, 8)
+_LARGEST_TAG = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 
@@ -163,6 +165,7 @@ class _Walk:
         self._size = size_bytes
         self._last = last
         self._explicit = explicit
+        self._element = struct.Struct(order + "HH2sH")
         self._tag = struct.Struct(order + "HH")
         self._short = struct.Struct(order + "H")
         self._long = struct.Struct(order + "L")
@@ -172,13 +175,17 @@ class _Walk:
         self._implicit_below: int | None = None  # UN without a length holds implicit VRs (PS3.5 6.2.2)
         self._regular = last is None  # whether the end may be judged
         self._previous_tag = 0
+        self._elements_left = _MAX_ELEMENTS
 
     def run(self) -> None:
-        for _ in range(_MAX_ELEMENTS):
-            if self.offset >= self._size or not self._step():
+        while self.offset < self._size:
+            if self._elements_left <= 0:
+                self._regular = False
                 break
-        else:
-            self._regular = False
+            if self._explicit and not self._depth:
+                self._skim()
+            if not self._step():
+                break
         if self._regular and (self.offset > self._size or self._depth):
             raise MalformedInstance(
                 "expected a whole data set, found it to end within an element; have the sender send it again"
@@ -192,7 +199,39 @@ class _Walk:
             start = 0
         return self._window[start : start + count]
 
+    def _skim(self) -> None:
+        """Pass what is regular and lies in the window, as most of every header; :meth:`_step` takes what is not."""
+        window, size_of, unpack = self._window, _HEADER_BYTES.get, self._element.unpack_from
+        at, end = self.offset - self._window_offset, len(window)
+        previous = self._previous_tag
+        last = min(_ITEM - 1, _LARGEST_TAG if self._last is None else self._last)
+        while at + 12 <= end:
+            group, element, vr, length = unpack(window, at)
+            tag = group << 16 | element
+            header = size_of(vr)
+            if not previous < tag <= last or header is None:
+                break
+            if header == 12:
+                (length,) = self._long.unpack_from(window, at + 8)
+                if length == _UNDEFINED:
+                    break
+            if tag in _WANTED:
+                if at + header + length > end:
+                    break
+                self._keep(tag, window[at + header : at + header + length])
+            previous = tag
+            at += header + length
+            self._elements_left -= 1
+        self.offset, self._previous_tag = at + self._window_offset, previous
+
+    def _keep(self, tag: int, value: bytes) -> None:
+        if len(value) <= _MAX_TEXT_BYTES:
+            self.found.setdefault(tag, value.rstrip(b"\0 ").decode("ascii", "replace").strip())
+
     def _step(self) -> bool:
+        if self.offset >= self._size:
+            return False
+        self._elements_left -= 1
         head = self._at(self.offset, min(12, self._size - self.offset))
         if len(head) < 8:
             self._regular = self._regular and any(head)  # trailing zeros are padding
@@ -211,8 +250,7 @@ class _Walk:
             self.offset += value
             return True
         if not self._depth and tag in _WANTED and length <= _MAX_TEXT_BYTES:
-            text = self._at(self.offset + value, length)
-            self.found.setdefault(tag, text.rstrip(b"\0 ").decode("ascii", "replace").strip())
+            self._keep(tag, self._at(self.offset + value, length))
         self.offset += value + length
         return True
 

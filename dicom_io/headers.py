@@ -29,7 +29,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_io.native import NativePixels, locate
@@ -64,7 +64,7 @@ _TEXTS = frozenset({"CS", "DS", "DT", "LO", "SH", "TM", "UI"})
 _ESCAPE = b"\x1b"
 """Without it, ASCII is ASCII in every character set (PS3.5 6.1.2.3)."""
 _UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
-_NOISY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
+_NOISY_LOGGERS = [*map(logging.getLogger, ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils"))]
 
 
 def is_uid(text: str) -> bool:
@@ -75,19 +75,18 @@ def is_uid(text: str) -> bool:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Silence pydicom within the block: its warnings and log lines quote header values."""
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
 
     def drop(record: logging.LogRecord) -> bool:
         return False
 
-    for logger in loggers:
+    for logger in _NOISY_LOGGERS:
         logger.addFilter(drop)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger in loggers:
+        for logger in _NOISY_LOGGERS:
             logger.removeFilter(drop)
 
 
@@ -131,7 +130,7 @@ def read_file(path: Path, *, header_only: bool, max_bytes: int) -> Parsed:
     """
     try:
         # as text: pydicom can read skipped values later only from a file whose name is a text
-        with _BoundedReader(FileIO(str(path))) as stream:
+        with BufferedReader(_NeverWhole(str(path))) as stream:
             try:
                 dataset = dcmread(stream, stop_before_pixels=header_only, defer_size=_DEFER_BYTES)
             except _IsDeflated:
@@ -155,13 +154,11 @@ class _IsDeflated(Exception):
     """Raised instead of inflating a data set without a bound."""
 
 
-class _BoundedReader(BufferedReader):
+class _NeverWhole(FileIO):
     """A file that is never read to its end at once: what pydicom does only to inflate a data set."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            raise _IsDeflated
-        return super().read(size)
+    def readall(self) -> bytes:
+        raise _IsDeflated
 
 
 def _read_deflated(path: Path, header_only: bool, max_bytes: int) -> Parsed:
@@ -191,13 +188,17 @@ def _read_deflated(path: Path, header_only: bool, max_bytes: int) -> Parsed:
     return Parsed(dataset=dataset, syntax=syntax)
 
 
+_MULTIPLE = (list, MultiValue)
+"""What several values come as; a tuple, because a union would be made anew with each of many thousand questions."""
+
+
 @cache
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
+def _tag(keyword: str) -> int:
+    return int(Tag(keyword))
 
 
 def _each(value: object) -> Iterable[object]:
-    return value if isinstance(value, MultiValue | list) else (value,)
+    return value if isinstance(value, _MULTIPLE) else (value,)
 
 
 def _stripped(values: Iterable[object]) -> tuple[str, ...]:
@@ -216,18 +217,21 @@ class Header:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._present = dataset.keys()
+        # by plain numbers: pydicom's tags are compared by a function in Python, and what is missing is looked for long
+        self._elements = {int(tag): element for tag, element in dataset.items()}
 
     def _value(self, keyword: str) -> object:
         tag = _tag(keyword)
-        if tag not in self._present:  # asked first: pydicom looks long for what is missing
+        element = self._elements.get(tag)
+        if element is None:
             return None
         try:
-            # pydicom annotates only what comes back for elements that were accessed before; converting them is slow
-            element: object = self._dataset.get_item(tag)
+            # converting an element is slow; pydicom leaves the value of one that it skipped away
             if isinstance(element, RawDataElement) and element.value is not None:
                 if element.VR in _TEXTS and element.value.isascii() and _ESCAPE not in element.value:
                     return element.value.decode("ascii").split("\\")
+                if element.VR == "IS" and (digits := element.value.strip(b" \0")).isdigit():
+                    return int(digits)
                 if element.VR == "US" and len(element.value) == 2:
                     return int.from_bytes(element.value, "little" if element.is_little_endian else "big")
             return self._dataset[tag].value
@@ -236,11 +240,11 @@ class Header:
 
     @cached_property
     def _groups(self) -> frozenset[int]:
-        return frozenset([tag >> 16 for tag in self._present])
+        return frozenset([tag >> 16 for tag in self._elements])
 
     def has(self, keyword: str) -> bool:
         """Tell whether the attribute is present, readable or not."""
-        return _tag(keyword) in self._present
+        return _tag(keyword) in self._elements
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Return the non-empty values as stripped texts."""
@@ -253,7 +257,8 @@ class Header:
 
     def text(self, keyword: str) -> str:
         """Return the first value, or an empty text."""
-        return next(iter(self.texts(keyword)), "")
+        texts = self.texts(keyword)
+        return texts[0] if texts else ""
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """Return the values as finite numbers; empty if any of them is none."""
@@ -270,7 +275,8 @@ class Header:
 
     def number(self, keyword: str) -> float | None:
         """Return the first value as a finite number, or None."""
-        return next(iter(self.numbers(keyword)), None)
+        numbers = self.numbers(keyword)
+        return numbers[0] if numbers else None
 
     def private_number(self, creator: str, group: int, element: int) -> float | None:
         """Return the first value of a private element as a finite number, or None.
@@ -316,7 +322,9 @@ class Header:
     def items(self, keyword: str) -> list["Header"]:
         """Return the items of a sequence."""
         value = self._value(keyword)
-        return [Header(item) for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+        if value is None or not isinstance(value, Sequence):  # asked first for None: most sequences are not there
+            return []
+        return [Header(item) for item in value if isinstance(item, Dataset)]
 
     def nested(self) -> list["Header"]:
         """Return the items of all sequences, one level down."""

@@ -11,7 +11,7 @@ PS3.5 8.1.1 (pixel cells), 8.2 and A.1, A.2 (native encoding)
 import struct
 import zlib
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,16 @@ _MAX_HEADER_BYTES = 1 << 20
 _PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
 _NUMBER_OF_FRAMES = Tag("NumberOfFrames")
 _DESCRIPTION = [
-    *map(Tag, ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"))
+    int(Tag(keyword))
+    for keyword in (
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+    )
 ]
 _ENCODINGS = {ExplicitVRLittleEndian: (False, True), ImplicitVRLittleEndian: (True, True)}
 """(implicit VR, little endian) of the transfer syntaxes whose pixels can be taken as they lie."""
@@ -83,7 +92,7 @@ def without_unused_bits(cells: NDArray[np.integer], bits_stored: int, *, is_sign
     return values & ((1 << bits_stored) - 1) if unused else values
 
 
-def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
+def locate(stream: BufferedIOBase, dataset: FileDataset) -> NativePixels | None:
     """Return where the pixels lie; None where anything about them is unusual.
 
     Parameters
@@ -126,9 +135,9 @@ def locate(stream: BufferedReader, dataset: FileDataset) -> NativePixels | None:
 def _description(dataset: FileDataset) -> list[int]:
     """Return the values of the description as they lie in the file, up to the first that is missing or no US."""
     numbers = []
+    elements = {int(tag): element for tag, element in dataset.items()}  # not converted by pydicom, which is slow
     for tag in _DESCRIPTION:
-        # pydicom annotates only what comes back for elements that were accessed before; converting them is slow
-        element: object = dataset.get_item(tag) if tag in dataset else None
+        element = elements.get(tag)
         if not isinstance(element, RawDataElement) or element.VR not in (None, "US"):
             break
         if element.value is None or len(element.value) != 2:

@@ -1,8 +1,8 @@
 """The segment journal: instances appended to synced files, made spool files when their series completes.
 
 One synced append makes an instance durable, where a file of its own needs two syncs. A segment belongs to one
-association at a time. A record is its mark and size, the instance's bytes, an end mark with size and CRC-32; the size
-at its front is written last, so that a record that was cut off is none::
+association at a time. A record is its mark and size, the instance's bytes, an end mark with size and CRC-32, by which
+one that was cut off is none::
 
     SGR1 size(8) | bytes | END1 size(8) crc(4)          (little-endian)
 """
@@ -13,12 +13,12 @@ import secrets
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_io.syncing import sync_directory
+from dicom_io.syncing import sync_directory, write_slices
 
 HEAD = struct.Struct("<4sQ")
 END = struct.Struct("<4sQL")
@@ -135,25 +135,41 @@ class Segments:
         return segment.end >= _FULL_BYTES
 
     @staticmethod
-    def seal(segment: Segment, size_bytes: int, crc: int) -> Record:
-        """Make the record that was written from ``segment.end`` on (head left empty) durable.
+    def append(segment: Segment, slices: Sequence[bytes | memoryview], size_bytes: int, crc: int) -> Record:
+        """Write an instance at the end of a segment as a durable record, in one call.
+
+        Parameters
+        ----------
+        segment
+            Leased.
+        slices, size_bytes, crc
+            The instance, its size, and its CRC-32.
 
         Raises
         ------
         OSError
             If the disk refuses; the segment must then not be used again.
         """
-        start = segment.end
-        try:
-            _pwrite(segment.descriptor, END.pack(_END_MARK, size_bytes, crc), start + HEAD.size + size_bytes)
-            _pwrite(segment.descriptor, HEAD.pack(_MARK, size_bytes), start)
+        whole = [HEAD.pack(_MARK, size_bytes), *slices, END.pack(_END_MARK, size_bytes, crc)]
+        with _cut_on_error(segment):
+            write_slices(segment.descriptor, whole, segment.end, synced=True)
+        return _advanced(segment, size_bytes)
+
+    @staticmethod
+    def seal(segment: Segment, size_bytes: int, crc: int) -> Record:
+        """Make a durable record of an instance that was written at ``segment.end``, its head left empty.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses; the segment must then not be used again.
+        """
+        with _cut_on_error(segment):
+            end = [END.pack(_END_MARK, size_bytes, crc)]
+            write_slices(segment.descriptor, end, segment.end + HEAD.size + size_bytes)
+            write_slices(segment.descriptor, [HEAD.pack(_MARK, size_bytes)], segment.end)
             os.fdatasync(segment.descriptor)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(segment.descriptor, start)
-            raise
-        segment.end = start + HEAD.size + size_bytes + END.size
-        return Record(segment=segment, offset=start + HEAD.size, size_bytes=size_bytes)
+        return _advanced(segment, size_bytes)
 
     def keep(self, series_key: str, file_name: str, record: Record) -> bool:
         """Remember that a record waits to become a file; False if one of that name waits already."""
@@ -202,6 +218,22 @@ class Segments:
             self.remove(segment)
 
 
+@contextmanager
+def _cut_on_error(segment: Segment) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(segment.descriptor, segment.end)
+        raise
+
+
+def _advanced(segment: Segment, size_bytes: int) -> Record:
+    record = Record(segment=segment, offset=segment.end + HEAD.size, size_bytes=size_bytes)
+    segment.end = record.offset + size_bytes + END.size
+    return record
+
+
 def _records(segment: Segment) -> Iterator[Record]:
     size = os.fstat(segment.descriptor).st_size
     offset = 0
@@ -228,10 +260,3 @@ def _crc(descriptor: int, offset: int, count: int) -> int:
         offset += len(piece)
         count -= len(piece)
     return crc
-
-
-def _pwrite(descriptor: int, content: bytes, offset: int) -> None:
-    while content:
-        written = os.pwrite(descriptor, content, offset)
-        content = content[written:]
-        offset += written

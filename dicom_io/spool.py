@@ -15,6 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from dicom_io.header_scan import Identifiers, scan_file
@@ -62,6 +63,7 @@ class StoredInstance:
     differs: bool = False
 
 
+@lru_cache(maxsize=256)
 def series_key(study_instance_uid: str, series_instance_uid: str) -> str:
     """Return the key of a series: 16 characters, derived; the first 8 stand in log lines."""
     return _key(f"{study_instance_uid}/{series_instance_uid}")
@@ -69,7 +71,7 @@ def series_key(study_instance_uid: str, series_instance_uid: str) -> str:
 
 def _key(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
-    return base64.b32encode(digest).decode().lower()[:KEY_LENGTH]
+    return base64.b32encode(digest[: KEY_LENGTH * 5 // 8]).decode().lower()
 
 
 class Spool:
@@ -216,7 +218,7 @@ class Spool:
             If the disk refuses.
         """
         with self._placing:
-            late = (self.root / instance.series_key).exists()
+            late = os.path.exists(f"{self.root}/{instance.series_key}")  # noqa: PTH110 - asked for every instance
             if not late and self.segments.keep(instance.series_key, instance.file_name, record):
                 return instance
         self.gather(instance.series_key)

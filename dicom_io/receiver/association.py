@@ -179,6 +179,7 @@ class Association:
         assert self._request is not None
         message, self._message = self._message, None
         self._send(pdus.command_pdu(self._context_id, commands.response(self._request, message.finish())))
+        self._stream.start_over()
 
     def _flush(self) -> None:
         if self._message is not None:

@@ -152,7 +152,6 @@ class IncomingInstance(Message):
         target = self._target
         if target is None:
             return
-        target.flush()
         try:
             stored = self._store(target)
         except MalformedInstance as error:

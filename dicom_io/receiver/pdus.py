@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from sgmri.errors import ProtocolViolation
 
-RING_BYTES = 1 << 18
+RING_BYTES = 1 << 19
+"""An instance of up to half of it is written in one piece."""
 MAX_REQUEST_BYTES = 1 << 20
 _SLACK_BYTES = 64  # some senders count the PDU's header into the length that we offer
 _HEADER = struct.Struct(">BxL")
@@ -113,6 +114,11 @@ class PduStream:
     def end_at(self, moment: float) -> None:
         """Let the whole association end at this moment of the monotonic clock, in seconds."""
         self._ends_at = moment
+
+    def start_over(self) -> None:
+        """Use the ring from its start again, if nothing waits in it; nobody may hold a chunk any more."""
+        if self._low == self._high:
+            self._low = self._high = 0
 
     def chunk(self) -> Chunk | None:
         """Return the next piece; None when the peer asks for release.

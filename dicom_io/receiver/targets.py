@@ -15,8 +15,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 
 from dicom_io.segments import HEAD, Segment
 from dicom_io.spool import Spool, StoredInstance
-
-_MOST_SLICES = 512  # of one pwritev; IOV_MAX is 1024
+from dicom_io.syncing import MOST_SLICES, start_writing, write_slices
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
@@ -53,30 +52,46 @@ class Target:
         self.descriptor = descriptor
         self.start = start
         self.size_bytes = 0
+        self.slices: list[bytes | memoryview] = []  # of which nothing is written
         self._end = start  # of what is written
-        self._slices: list[bytes | memoryview] = []
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether nothing of it is written."""
+        return self._end == self.start
 
     def append(self, content: bytes | memoryview) -> None:
         """Take a slice; raises OSError if the disk refuses earlier ones."""
-        self._slices.append(content)
+        self.slices.append(content)
         self.size_bytes += len(content)
-        if len(self._slices) >= _MOST_SLICES:
+        if len(self.slices) >= MOST_SLICES - 2:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was taken, and let the disk begin with it; raises OSError if the disk refuses."""
+        begin = self._end
+        self.write()
+        if self.spool.synced and self._end > begin:
+            start_writing(self.descriptor, begin, self._end - begin)
+
+    def write(self) -> None:
         """Write what was taken; raises OSError if the disk refuses."""
-        slices, self._slices = self._slices, []
-        while slices:
-            written = os.pwritev(self.descriptor, slices, self._end)
-            self._end += written
-            while slices and written >= len(slices[0]):
-                written -= len(slices.pop(0))
-            if written:
-                slices[0] = slices[0][written:]
+        slices, self.slices = self.slices, []
+        self._end = write_slices(self.descriptor, slices, self._end)
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Read back what was written, from an offset within the instance."""
-        return os.pread(self.descriptor, min(count, max(0, self.size_bytes - offset)), self.start + offset)
+        """Read back what was taken, from an offset within the instance."""
+        count = min(count, max(0, self.size_bytes - offset))
+        if not self.is_in_memory:
+            self.write()
+            return os.pread(self.descriptor, count, self.start + offset)
+        pieces = []
+        for content in self.slices:
+            if count and offset < len(content):
+                pieces.append(content[offset : offset + count])
+                count -= len(pieces[-1])
+            offset = max(0, offset - len(content))
+        return b"".join(pieces)
 
     def commit(self, instance: StoredInstance) -> StoredInstance:
         """Make it safe; raises OSError if the disk refuses."""
@@ -101,7 +116,7 @@ class PartTarget(Target):
 
     def commit(self, instance: StoredInstance) -> StoredInstance:
         """Sync the file, give it its name, sync the directory."""
-        self.flush()
+        self.write()
         if self.spool.synced:
             os.fsync(self.descriptor)
         self._close()
@@ -109,7 +124,7 @@ class PartTarget(Target):
 
     def set_aside(self) -> None:
         """Move the file into the quarantine."""
-        self.flush()
+        self.write()
         self.spool.quarantine.keep(self._path)
         self.discard()
 
@@ -132,7 +147,6 @@ class RecordTarget(Target):
         self._segment = segment
         self._failed = failed
         self._crc = 0
-        os.ftruncate(segment.descriptor, segment.end)
         super().__init__(spool, segment.descriptor, segment.end + HEAD.size)
 
     def append(self, content: bytes | memoryview) -> None:
@@ -141,18 +155,22 @@ class RecordTarget(Target):
         super().append(content)
 
     def commit(self, instance: StoredInstance) -> StoredInstance:
-        """Append the end mark and sync the segment."""
-        self.flush()
+        """Append the record and sync it: in one call, unless a part of it had to be written before."""
+        segments = self.spool.segments
         try:
-            record = self.spool.segments.seal(self._segment, self.size_bytes, self._crc)
+            if self.is_in_memory:
+                record = segments.append(self._segment, self.slices, self.size_bytes, self._crc)
+            else:
+                self.write()
+                record = segments.seal(self._segment, self.size_bytes, self._crc)
         except OSError:
+            self._end = self.start  # nothing to cut off any more: the segment may be closed now
             self._failed()
             raise
         return self.spool.keep_record(instance, record)
 
     def set_aside(self) -> None:
         """Copy the instance into the quarantine."""
-        self.flush()
         part = self.spool.new_part()
         try:
             with part.open("xb") as stream:
@@ -164,7 +182,10 @@ class RecordTarget(Target):
             part.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Do nothing: the next record is written over it."""
+        """Cut off what was written of it, unless it has become a record."""
+        if not self.is_in_memory and self.start > self._segment.end:
+            with suppress(OSError):  # it has no head, so it is no record
+                os.ftruncate(self.descriptor, self._segment.end)
 
 
 class Intake:

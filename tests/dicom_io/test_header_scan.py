@@ -157,3 +157,32 @@ def test_a_changed_byte_is_scanned_or_malformed(place: int, byte: int, syntax: U
     encoded[place] = byte
     with contextlib.suppress(MalformedInstance):
         scanned(bytes(encoded), syntax)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), max_size=3),
+    st.integers(0, 1500),
+    st.booleans(),
+    st.sampled_from((ExplicitVRLittleEndian, ExplicitVRBigEndian)),
+)
+def test_what_is_skimmed_is_what_is_walked(
+    changes: list[tuple[int, int]], cut: int, undefined: bool, syntax: UID
+) -> None:
+    """Passing regular elements in one loop finds and refuses what taking each by itself does, in damaged data too."""
+    dataset = data_set(undefined=undefined)
+    dataset.PixelData = bytes(100)
+    content = bytearray(encode(dataset, syntax))
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    whole = bytes(content[: len(content) - cut % 200])
+
+    def outcome() -> Identifiers | str:
+        try:
+            return scanned(whole, syntax)
+        except MalformedInstance as error:
+            return str(error)
+
+    skimmed = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dicom_io.header_scan._HEADER_BYTES", {})  # nothing is regular
+        assert outcome() == skimmed
