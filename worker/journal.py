@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from sgmri.errors import StateError
+from sgmri.lanes import Lane
 from sgmri.lifecycle import Reason, State, may_follow
 from worker.database import open_database
 from worker.journal_tables import CHECKPOINTS, EVENTS, INSTANCES, METADATA, SERIES
@@ -42,6 +43,8 @@ class SeriesRow:
     deliveries: int
     next_try_at: float
     updated_at: float
+    lane: Lane
+    first_lane_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,4 +318,5 @@ class Journal:
 def series_row(row: Row[Any]) -> SeriesRow:
     """Turn a row of the table into what the journal knows."""
     values = dict(row._mapping)
-    return SeriesRow(**{**values, "state": State(values["state"]), "reason": Reason(values["reason"])})
+    typed = {"state": State(values["state"]), "reason": Reason(values["reason"]), "lane": Lane(values["lane"])}
+    return SeriesRow(**{**values, **typed})
