@@ -145,6 +145,12 @@ class Worker:
     lease_s: float = _key(60.0, "a reading whose worker has been silent this long is given to another", unit="s")
     max_attempts: int = _key(3, "a reading that was started this often without an end is FAILED")
     time_limit_s: float = _key(900.0, "hard limit of one reading", unit="s")
+    min_free_memory_bytes: int = _key(
+        1 << 30,
+        "least free memory (of the GPU, or of the machine) with which a reading begins; more where readings were "
+        "measured to need more",
+        unit="bytes",
+    )
     readings_per_gpu: int = _key(
         1, "how many readings a worker runs at a time, each in a process with a model of its own"
     )

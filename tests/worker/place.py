@@ -16,7 +16,7 @@ from worker.app import create_app
 from worker.engine.asking import ask_in_rounds
 from worker.journal import SeriesRow
 from worker.receipts import Received
-from worker.tasks import Workplace, deliver_one, read_one
+from worker.tasks import Workplace, begin_reading, deliver_one, end_reading
 
 
 class Clock:
@@ -98,7 +98,8 @@ class Place:
         dispatcher.complete(self.row)
 
     def read(self) -> bool:
-        return read_one(self.workplace, self.row.series_key, self.row.generation)
+        row = begin_reading(self.workplace)
+        return row is not None and end_reading(self.workplace, row)
 
     def deliver(self) -> None:
         deliver_one(self.workplace, self.row.series_key, self.row.generation)

@@ -1,6 +1,5 @@
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -8,9 +7,8 @@ from sqlalchemy import select
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
 from tests.worker.place import Clock
-from worker.database import open_database, sqlite_url
 from worker.journal import Journal, SeriesRow
-from worker.journal_tables import INSTANCES, METADATA
+from worker.journal_tables import INSTANCES
 from worker.outbox import Outbox, ResultRow
 from worker.receipts import Received
 from worker.revisions import earlier_readings, leave, readings
@@ -21,17 +19,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
-def journal(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Journal]:
+@pytest.fixture
+def journal(journal_url: str, clock: Clock) -> Iterator[Journal]:
     """Each claim holds on both databases."""
-    if request.param == "sqlite":
-        journal = Journal(sqlite_url(tmp_path), clock=clock)
-    else:
-        url = request.getfixturevalue("postgres_url")
-        database = open_database(url)
-        METADATA.drop_all(database)
-        database.dispose()
-        journal = Journal(url, clock=clock)
+    journal = Journal(journal_url, clock=clock)
     yield journal
     journal.close()
 
