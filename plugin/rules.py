@@ -198,8 +198,8 @@ def load_rules(path: Path | str | None) -> Rules:
 def _parse(mapping: Mapping[str, object]) -> SiteRules:
     strange = sorted(set(mapping) - {"rule", "prefer", "lane"})
     if strange or not mapping:
-        found = repr(strange[0]) if strange else "none of them"
-        raise ConfigError(f"expected [[rule]], [[lane]] and [[prefer]] tables and nothing else, found {found}")
+        found = repr(strange[0]) if strange else "none"
+        raise ConfigError(f"expected at least one [[rule]], [[lane]] or [[prefer]] table and no others, found {found}")
     preferences = BUILT_IN.preferences
     if "prefer" in mapping:
         own = parse(mapping["prefer"])

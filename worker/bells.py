@@ -29,11 +29,12 @@ def ring_for_readings(app: Celery, worklist: Worklist, *, most: int) -> bool:
     -------
     Whether the broker was there; if not, the sweeper comes again.
     """
-    ready = worklist.ready(most)
-    waiting = depth(app.conf.broker_url, READING_QUEUE) if ready else 0
+    waiting = depth(app.conf.broker_url, READING_QUEUE)
     if waiting is None:
         return False
-    for _ in range(ready - waiting):
+    # with enough messages nobody needs to count the series
+    missing = worklist.ready(most) - waiting if waiting < most else 0
+    for _ in range(missing):
         try:
             ring_reading(app)
         except OperationalError:

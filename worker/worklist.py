@@ -79,7 +79,8 @@ class Worklist:
         now = self.journal.clock()
         best = (
             select(SERIES)
-            .where(_QUEUED, SERIES.c.next_try_at <= now)
+            # the sum keeps SQLite from the index by next_try_at: it would sort all that wait to find the first
+            .where(_QUEUED, SERIES.c.next_try_at + 0.0 <= now)
             .order_by(SERIES.c.first_lane_at)
             .limit(1)
             # one that somebody changes just now is not waited for; the sweeper rings again if it still waits then

@@ -29,16 +29,18 @@ class Clock:
 
 @dataclass
 class NegativeEngine:
-    """Says absent to every detection; or fails as told. ``meanwhile`` happens while it reads."""
+    """Says absent to every detection; or fails as told. ``meanwhile`` and ``told`` happen while it reads."""
 
     failure: Exception | None = None
     meanwhile: Callable[[], None] = lambda: None
+    told: Callable[[ReadingControl], None] = lambda control: None
 
     def describe(self) -> EngineIdentity:
         return EngineIdentity(name="negative", version="1", digest="0" * 64)
 
     def answer(self, frames: Frames, questions: QuestionSet, control: ReadingControl) -> tuple[Answer, ...]:
         self.meanwhile()
+        self.told(control)
         if self.failure is not None:
             raise self.failure
         return ask_in_rounds(

@@ -23,8 +23,8 @@ from sgmri.readings import EngineIdentity, from_json
 from sgmri.settings import Queue, Settings, parse
 from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
-from worker.delivery import destination
 from worker.database import sqlite_url
+from worker.delivery import destination
 from worker.outbox import Outbox
 from worker.retractions import REJECTION_FILE, retract, send_note
 from worker.revisions import ReadingRow, read_again, readings
