@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from sqlalchemy import event
+from sqlalchemy import event, insert
 from sqlalchemy.engine import Engine
 
 from plugin.parts import start_broker
 from plugin.processes import Processes
 from sgmri.lanes import Lane
-from sgmri.lifecycle import State
+from sgmri.lifecycle import Reason, State
 from sgmri.settings import Queue
 from worker.app import create_app
 from worker.bells import ring_for_readings
 from worker.database import sqlite_url
 from worker.journal import Journal
+from worker.journal_tables import SERIES
 from worker.outbox import Outbox, ResultRow
 from worker.receipts import Received
 from worker.worklist import Worklist, entry
@@ -94,11 +95,27 @@ class Place:
         self.journal = Journal(url)
         self.worklist = Worklist(journal=self.journal)
         self.app = create_app(broker_url)
-        self.number = 0
-        for _ in range(waiting):
-            self.queue(Lane.NORMAL)
+        self.number = waiting
+        rows = [self._waiting(number) for number in range(1, waiting + 1)]
+        with self.journal.begin() as connection:
+            connection.execute(insert(SERIES), rows)
+        ring_for_readings(self.app, self.worklist, most=_BELLS)
 
-    def queue(self, lane: Lane) -> None:
+    def _waiting(self, number: int) -> dict[str, object]:
+        now = self.journal.clock()
+        return {
+            "series_key": f"{number:016}",
+            "study_instance_uid": f"2.25.{number}",
+            "series_instance_uid": f"2.25.1{number}",
+            "state": State.QUEUED,
+            "reason": Reason.NONE,
+            "received_at": now,
+            "last_instance_at": now,
+            "updated_at": now,
+            **entry(Lane.NORMAL, now, Queue()),
+        }
+
+    def queue(self) -> None:
         """Let a series come and be queued, and ring."""
         self.number += 1
         key = f"{self.number:016}"
@@ -115,7 +132,7 @@ class Place:
         )
         now = self.journal.clock()
         self.journal.move(self.journal.series(key), State.COMPLETE, completed_at=now)
-        self.journal.move(self.journal.series(key), State.QUEUED, **entry(lane, now, Queue()))
+        self.journal.move(self.journal.series(key), State.QUEUED, **entry(Lane.NORMAL, now, Queue()))
         ring_for_readings(self.app, self.worklist, most=_BELLS)
 
     def read(self) -> None:
@@ -138,7 +155,7 @@ def measure(place: Place, series: int, cost: Cost, counter: Counter) -> None:
     """Add the cost of some series to what is known; as many wait afterwards as before."""
     for _ in range(series):
         before = (time.perf_counter(), time.process_time(), counter.statements, counter.steps)
-        place.queue(Lane.NORMAL)
+        place.queue()
         place.read()
         cost.wall_ms.append((time.perf_counter() - before[0]) * 1000)
         cost.cpu_ms.append((time.process_time() - before[1]) * 1000)
