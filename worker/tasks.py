@@ -124,8 +124,17 @@ def _ring(app: Celery, row: SeriesRow) -> None:
 
 
 def begin_reading(place: Workplace) -> SeriesRow | None:
-    """Take the next series of the worklist, READING from now on; None where there is none."""
-    return Worklist(journal=place.journal).take(_owner(), place.settings.worker.lease_s)
+    """Take the next series of the worklist, READING from now on; None where there is none, or memory is short."""
+    worklist = Worklist(journal=place.journal)
+    try:
+        place.admission.require()
+    except MemoryShort as error:
+        _log.warning("%s", error)
+        wait_s = place.settings.worker.sweep_period_s
+        worklist.put_off(Reason.MEMORY_SHORT, wait_s)
+        time.sleep(wait_s)  # the messages that wait are better taken by somebody else
+        return None
+    return worklist.take(_owner(), place.settings.worker.lease_s)
 
 
 def end_reading(place: Workplace, row: SeriesRow) -> bool:
@@ -148,8 +157,9 @@ def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
         _noted(place, lambda: leave(place.journal, row, reason))
         return False
     except (EngineError, SoftTimeLimitExceeded, MemoryError) as error:
-        if isinstance(error, MemoryShort) or unwanted.is_set():
-            _give_back(place, row, error)
+        if unwanted.is_set():
+            _log.warning("readings are suspended, or the series has changed; it is given back")
+            _end(place, row, State.QUEUED, row.reason, attempts=row.attempts - 1)
         else:
             _retry_reading(place, row, error)
         return False
@@ -174,7 +184,6 @@ def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
 
 
 def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> tuple[ResultRow, ...]:
-    place.admission.require()
     paths = [place.spool.path(row.series_key, name) for name in place.journal.file_names(row.series_key)]
     # in the installation's own time zone, as the other times of the study are
     started_at = datetime.fromtimestamp(row.completed_at or row.last_instance_at, UTC).astimezone()
@@ -233,15 +242,6 @@ def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> No
     _log.warning("reading failed (%s); it is tried again", type(error).__name__)
     later = place.journal.clock() + backoff_s(place.settings, row)
     _end(place, row, State.QUEUED, reason, next_try_at=later)
-
-
-def _give_back(place: Workplace, row: SeriesRow, error: BaseException) -> None:
-    """Put a series back that could not be read now for reasons that are not its own: no attempt."""
-    is_short = isinstance(error, MemoryShort)
-    _log.warning("%s", error if is_short else "readings are suspended, or the series has changed; it is given back")
-    later = place.journal.clock() + (place.settings.worker.sweep_period_s if is_short else 0.0)
-    reason = Reason.MEMORY_SHORT if is_short else row.reason
-    _end(place, row, State.QUEUED, reason, next_try_at=later, attempts=row.attempts - 1)
 
 
 def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, **change: float) -> None:

@@ -5,12 +5,12 @@ No step looks at more series than it needs, however many wait.
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 
 from sgmri.lanes import Lane, in_first_lane_at, off_peak
-from sgmri.lifecycle import State
+from sgmri.lifecycle import Reason, State
 from sgmri.settings import Queue, Settings
 from worker import suspension
 from worker.journal import Journal, SeriesRow, series_row
@@ -18,6 +18,18 @@ from worker.journal_tables import SERIES, WORKLIST
 from worker.suspension import Mode
 
 _QUEUED = SERIES.c.state == State.QUEUED
+
+
+def _best(now: float) -> Select[Any]:
+    return (
+        select(SERIES)
+        # the sum keeps SQLite from the index by next_try_at: it would sort all that wait to find the first
+        .where(_QUEUED, SERIES.c.next_try_at + 0.0 <= now)
+        .order_by(SERIES.c.first_lane_at)
+        .limit(1)
+        # one that somebody changes just now is not waited for; the sweeper rings again if it still waits then
+        .with_for_update(skip_locked=True)
+    )
 
 
 class Entry(TypedDict):
@@ -77,23 +89,24 @@ class Worklist:
         The series, READING with the owner's lease; None where none may begin now.
         """
         now = self.journal.clock()
-        best = (
-            select(SERIES)
-            # the sum keeps SQLite from the index by next_try_at: it would sort all that wait to find the first
-            .where(_QUEUED, SERIES.c.next_try_at + 0.0 <= now)
-            .order_by(SERIES.c.first_lane_at)
-            .limit(1)
-            # one that somebody changes just now is not waited for; the sweeper rings again if it still waits then
-            .with_for_update(skip_locked=True)
-        )
         with self.journal.begin() as connection:
             if not suspension.may_begin(connection):
                 return None
-            found = connection.execute(best).first()
+            found = connection.execute(_best(now)).first()
             if found is None or not self.journal.lease_within(connection, series_row(found), owner, lease_s):
                 return None
             connection.execute(update(WORKLIST).values(taken_at=now))
         return self.journal.series(found.series_key)
+
+    def put_off(self, reason: Reason, wait_s: float) -> None:
+        """Let the series that would be next wait, for a reason that is not its own."""
+        now = self.journal.clock()
+        with self.journal.begin() as connection:
+            found = connection.execute(_best(now)).first()
+            if found is not None:
+                self.journal.move_within(
+                    connection, series_row(found), State.QUEUED, reason=reason, next_try_at=now + wait_s
+                )
 
     def ready(self, limit: int) -> int:
         """Count the series that can be read now, up to a limit; none while readings are suspended."""

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -17,15 +17,14 @@ from redis import Redis
 from conformance.pacs import SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.network import Destination
-from dicom_io.scu import sendable, store
 from plugin.listener import ListenerService
 from plugin.parts import free_port
 from plugin.processes import Processes
 from plugin.settings import load
-from sgmri.errors import PeerUnavailable
 from sgmri.lifecycle import State
 from tests.databases import Cluster, make_cluster
 from tests.e2e.system import require
+from tests.senders import send
 from worker import suspension
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -153,14 +152,6 @@ def wait_for(journal: Journal, what: str, there: Callable[[], bool], timeout_s: 
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: {[(row.state, row.reason, row.attempts) for row in journal.all_series()]}")
         time.sleep(0.02)
-
-
-def send(listener: Destination, paths: Sequence[Path]) -> None:
-    """Send a series, and once more where the association ends early, as senders do."""
-    with suppress(PeerUnavailable):
-        store(listener, [sendable(path) for path in paths])
-        return
-    store(listener, [sendable(path) for path in paths])
 
 
 def reading_hosts(journal: Journal) -> set[str]:

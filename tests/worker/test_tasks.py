@@ -101,16 +101,19 @@ def test_out_of_memory_is_tried_again_with_half_and_then_given_up(place: Place, 
     assert shares == [1.0, 0.5, 0.25]
 
 
-def test_a_reading_waits_for_free_memory(place: Place, files: tuple[Path, ...]) -> None:
-    """With less than a reading needs it is not begun: no attempt, a coded reason, and soon another look."""
+def test_a_reading_waits_for_free_memory(make_place: Callable[[Settings], Place], files: tuple[Path, ...]) -> None:
+    """With less than a reading needs none begins: a coded reason, no attempt, no line for each look, its place kept."""
+    place = make_place(parse({"worker": {"sweep_period_s": 0.01}}))
     place.receive(*files)
+    before, lines = place.row, len(place.workplace.journal.timeline(place.row.series_key))
     short = replace(place, workplace=replace(place.workplace, admission=Admission("cpu", least_bytes=1 << 60)))
     for _ in range(5):
         assert not short.read()
         row = place.row
         assert (row.state, row.reason, row.attempts) == (State.QUEUED, Reason.MEMORY_SHORT, 0)
-        assert row.next_try_at == place.clock.now + place.workplace.settings.worker.sweep_period_s
+        assert (row.next_try_at, row.first_lane_at) == (place.clock.now + 0.01, before.first_lane_at)
         place.clock.now = row.next_try_at
+    assert len(place.workplace.journal.timeline(row.series_key)) == lines
     assert place.read()
 
 
