@@ -15,6 +15,7 @@ from dicom_io.series import SeriesFacts
 from dicom_io.stacking import Stack
 from sgmri.applicability import Look
 from sgmri.catalogue import APPLICABILITY, STANDARD, by_id
+from sgmri.lanes import Lane
 from sgmri.volume import Anatomy
 
 
@@ -49,6 +50,8 @@ class Ruling:
         What the candidate is asked; None where the rule leaves it, or where no rule speaks of it.
     order
         The place of the rule, the first is 0: of several sub-volumes the one of the earlier rule is read.
+    lane
+        Where the series enters the worklist, if this volume is read.
     not_matching
         The rules before it and, in a sentence without header values, why each does not match.
     """
@@ -56,6 +59,7 @@ class Ruling:
     rule: str = ""
     question_set_id: str | None
     order: int = 0
+    lane: Lane = Lane.NORMAL
     not_matching: tuple[str, ...] = ()
 
 

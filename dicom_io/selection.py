@@ -26,6 +26,7 @@ from dicom_io.stacking import Limits, arrange
 from dicom_io.subvolumes import SubVolume, split
 from sgmri.catalogue import by_id
 from sgmri.errors import SeriesError
+from sgmri.lanes import Lane
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy, ContrastAgent
 
@@ -71,6 +72,8 @@ class Choice:
         What it is read as; None where it is not taken.
     sub_volume
         What is read of it; None where it is not taken.
+    lane
+        Where it enters the worklist.
     verdicts
         What became of each sub-volume; empty where the series as a whole is refused.
     """
@@ -81,6 +84,7 @@ class Choice:
     anatomy: Anatomy | None = None
     question_set_id: str | None = None
     sub_volume: SubVolume | None = None
+    lane: Lane = Lane.NORMAL
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -248,7 +252,11 @@ def _taken(judged: Sequence[Verdict], readable: Sequence[Verdict], preferences: 
     best, why = ranked[0], _why(ranked, preferences)
     question_set_id = _asked(best)
     anatomy = by_id(question_set_id).anatomy
-    explanation = f"{_as_what(best, anatomy)}; question set {question_set_id}.{_what_is_left(best, why, len(judged))}"
+    lane = best.ruling.lane if best.ruling else Lane.NORMAL
+    where = "" if lane is Lane.NORMAL else f", lane {lane}"
+    explanation = (
+        f"{_as_what(best, anatomy)}; question set {question_set_id}{where}.{_what_is_left(best, why, len(judged))}"
+    )
     verdicts = []
     for verdict in judged:
         if verdict is best:
@@ -264,6 +272,7 @@ def _taken(judged: Sequence[Verdict], readable: Sequence[Verdict], preferences: 
         anatomy=anatomy,
         question_set_id=question_set_id,
         sub_volume=best.sub_volume,
+        lane=lane,
         verdicts=tuple(verdicts),
     )
 

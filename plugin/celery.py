@@ -3,7 +3,7 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,9 +16,10 @@ from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
-from sgmri.settings import Settings
+from sgmri.settings import Settings, Worker
+from worker.admission import Admission
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
-from worker.engines import ENGINES, create_engine
+from worker.engines import ENGINES, chosen_device, create_engine
 from worker.tasks import Workplace, register
 
 _log = logging.getLogger(__name__)
@@ -26,13 +27,33 @@ _log = logging.getLogger(__name__)
 QUEUES = (READING_QUEUE, DELIVERY_QUEUE)
 
 
-def worker_app(settings: Settings) -> Celery:
-    """Make the Celery application with its tasks; journal and engine are opened after the fork, on first use."""
+def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
+    """Make the Celery application with its tasks.
+
+    Journal and engine are opened after the fork; the engine as soon as a process that reads has begun.
+
+    Parameters
+    ----------
+    settings
+        The configuration.
+    queues
+        Which queues are to be served.
+
+    Raises
+    ------
+    ConfigError
+        If the settings name an engine, viewer or rules that there are not.
+    """
     if settings.worker.engine not in ENGINES:
         raise ConfigError(f"worker.engine: expected one of {', '.join(ENGINES)}, found {settings.worker.engine!r}")
     profile = profile_for(settings.delivery)
     rules = load_rules(settings.selection.rules)
-    app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
+    reads = READING_QUEUE in queues
+    app = create_app(
+        settings.broker.url,
+        time_limit_s=settings.worker.time_limit_s,
+        processes=settings.worker.readings_per_gpu if reads else 1,
+    )
 
     @cache
     def workplace() -> Workplace:
@@ -45,10 +66,27 @@ def worker_app(settings: Settings) -> Celery:
             engine=engine,
             rules=rules,
             profile=profile,
+            admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
         )
 
     register(app, workplace)
+    if reads:
+        # in the process that reads, for a CUDA context does not survive a fork
+        signals.worker_process_init.connect(lambda **_: _load(workplace), weak=False, dispatch_uid="sgmri")
     return app
+
+
+def _load(workplace: Callable[[], Workplace]) -> None:
+    """Load the model before the first reading asks for it, and so before its time limit runs."""
+    try:
+        workplace().engine()
+    except SgmriError as error:
+        _log.error("the engine is not ready (%s); the next reading tries again", error)
+
+
+def _device(worker: Worker) -> str:
+    # the other engines compute on the CPU, or elsewhere; and only this one's stack has torch
+    return chosen_device(worker.device) if worker.engine == "grounded" else "cpu"
 
 
 def _served_key() -> str:
@@ -106,7 +144,7 @@ def run(settings: Settings, queues: Sequence[str]) -> None:
     ConfigError, EngineError
         If the engine may not work on this machine.
     """
-    app = worker_app(settings)
+    app = worker_app(settings, queues)
     if READING_QUEUE in queues:
         check_engine(settings)
 

@@ -1,7 +1,7 @@
-"""Decide what becomes of a complete series: skip it with a reason, or queue it and ring a worker."""
+"""Decide what becomes of a complete series: skip it with a reason, or put it on the worklist; ring workers."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -13,11 +13,17 @@ from dicom_io.spool import Spool
 from sgmri import logs
 from sgmri.errors import SeriesError
 from sgmri.lifecycle import Reason, State
-from worker.app import ring_delivery, ring_reading
+from sgmri.settings import Settings
+from worker.app import ring_delivery
+from worker.bells import ring_for_readings
 from worker.journal import Journal, SeriesRow
 from worker.revisions import leave
+from worker.worklist import Worklist, backoff_s, entry
 
 _log = logging.getLogger(__name__)
+
+_MOST_BELLS = 64
+"""More workers than this would find some of them idle until the next one rings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +37,16 @@ class Dispatcher:
     app
         The broker to ring with.
     rules
-        Who says which question set a volume is asked.
+        Who says which question set a volume is asked, and its lane.
+    settings
+        Order and retries of readings.
     """
 
     journal: Journal
     spool: Spool
     app: Celery
     rules: Rules = BUILT_IN
+    settings: Settings = field(default_factory=Settings)
 
     def complete(self, row: SeriesRow) -> None:
         """Close a series that has become quiet, and decide on it."""
@@ -65,24 +74,31 @@ class Dispatcher:
                 _log.info("series not read: %s", choice.reason)
                 leave(self.journal, row, choice.reason)
                 return
-            if self.journal.move(row, State.QUEUED, question_set_id=choice.question_set_id):
-                self.ring(self.journal.series(row.series_key))
+            place = entry(choice.lane, self.journal.clock(), self.settings.queue)
+            self.journal.move(row, State.QUEUED, question_set_id=choice.question_set_id, **place)
 
-    def abandon(self, row: SeriesRow, max_attempts: int) -> None:
+    def abandon(self, row: SeriesRow) -> None:
         """Take a reading back from a worker that has been silent for longer than its lease."""
         with logs.series(row.series_key[:8]):
-            if row.attempts >= max_attempts:
+            if row.attempts >= self.settings.worker.max_attempts:
                 _log.error("reading given up after %d attempts", row.attempts)
                 self.journal.move(row, State.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED, lease_owner=None)
-            elif self.journal.move(row, State.QUEUED, lease_owner=None, lease_until=0.0):
+                return
+            # not at once: what kills its worker must not keep the others from being read
+            later = self.journal.clock() + backoff_s(self.settings, row)
+            if self.journal.move(
+                row, State.QUEUED, reason=Reason.WORKER_LOST, lease_owner=None, lease_until=0.0, next_try_at=later
+            ):
                 _log.warning("the worker is gone; the reading is queued again")
-                self.ring(self.journal.series(row.series_key))
+
+    def ring_readings(self) -> bool:
+        """Wake workers for what can be read now; False when the broker is away (the sweeper comes again)."""
+        return ring_for_readings(self.app, Worklist(journal=self.journal), most=_MOST_BELLS)
 
     def ring(self, row: SeriesRow) -> bool:
-        """Wake a worker for whatever the series waits for; False when the broker is away (the sweeper comes again)."""
-        ring = ring_reading if row.state is State.QUEUED else ring_delivery
+        """Wake a worker for a series to deliver; False when the broker is away (the sweeper comes again)."""
         try:
-            ring(self.app, row.series_key, row.generation)
+            ring_delivery(self.app, row.series_key, row.generation)
         except OperationalError:
             _log.warning("the broker is away; ringing again later")
             return False

@@ -61,7 +61,7 @@ class ListenerService:
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal)
         rules = load_rules(settings.selection.rules)
-        dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules)
+        dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
         self._indexer = Indexer(self.journal)
         self._sweeper = Sweeper(settings, dispatcher, self._indexer)
         scp = Receiver if listener.receiver == "own" else StorageScp

@@ -1,15 +1,16 @@
-"""The rules of a site: a TOML file that says which volume is asked which question set, and which is left.
+"""The rules of a site: a TOML file that says which volume is asked which question set, which is left, and its lane.
 
 The rules are tried in the order of the file, and the first that matches decides; where none does, the built-in rule
 asks a brain the brain set and a knee the knee set. The file may also say what a question set prefers, where several
-volumes of a series could be read.
+volumes of a series could be read. Its lane rules give series their lane on the worklist, and are tried in the same way.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dicom_io.anatomy import Evidence
 from dicom_io.header_values import Value, read_values
@@ -20,12 +21,16 @@ from plugin.expression_check import check
 from plugin.expressions import Expression, Facts
 from sgmri.catalogue import APPLICABILITY
 from sgmri.errors import ConfigError
+from sgmri.lanes import Lane
 from sgmri.volume import Anatomy
 
 MAX_RULES = 200
 MAX_BYTES = 1 << 18
 _MAX_NAME = 60
 _KEYS = ("name", "when", "take", "leave")
+_LANE_KEYS = ("name", "when", "lane")
+LANES = {"stat": Lane.STAT, "normal": Lane.NORMAL, "off-peak": Lane.OFF_PEAK}
+"""The lanes as rules and people write them."""
 _UNKNOWN = "unknown"
 
 FACTS: Mapping[str, frozenset[str] | None] = {
@@ -69,12 +74,21 @@ class SiteRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRule:
+    """One lane rule of the file: its name, its condition, and the lane of what matches."""
+
+    name: str
+    when: Expression
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRules:
     """The rules of a file, before the built-in one.
 
     Parameters
     ----------
-    rules
+    rules, lanes
         In the order in which they are tried.
     preferences
         The file's; the built-in ones of question sets that the file has none for.
@@ -82,6 +96,7 @@ class SiteRules:
 
     rules: tuple[SiteRule, ...]
     preferences: Preferences
+    lanes: tuple[LaneRule, ...] = ()
 
     def for_series(self, series: SeriesFacts) -> Ruler:
         """Return a ruler by the first matching rule, or the built-in one where none matches."""
@@ -90,14 +105,16 @@ class SiteRules:
         @cache
         def header() -> Mapping[str, tuple[Value, ...]]:
             # once for all sub-volumes, and of the whole series: what one of its instances says is true of all
-            keywords = frozenset[str]().union(*(rule.when.keywords for rule in self.rules))
-            private = frozenset[tuple[str, int, int]]().union(*(rule.when.private for rule in self.rules))
+            conditions = [*(rule.when for rule in self.rules), *(one.when for one in self.lanes)]
+            keywords = frozenset[str]().union(*(when.keywords for when in conditions))
+            private = frozenset[tuple[str, int, int]]().union(*(when.private for when in conditions))
             paths = [image.path for image in series.images]
             return read_values(paths, keywords, private) if keywords or private else {}
 
         def ruler(candidate: Candidate) -> Ruling:
             failures: list[str] = []
             facts = facts_of(candidate)
+            lane = next((one.lane for one in self.lanes if not one.when.failure(facts, header())), Lane.NORMAL)
             for order, rule in enumerate(self.rules):
                 failure = rule.when.failure(facts, header())
                 if not failure:
@@ -105,10 +122,11 @@ class SiteRules:
                         rule=rule.name,
                         question_set_id=rule.question_set_id,
                         order=order,
+                        lane=lane,
                         not_matching=tuple(failures),
                     )
                 failures.append(f"The rule {rule.name!r} does not match: {failure}.")
-            return replace(built_in(candidate), order=len(self.rules), not_matching=tuple(failures))
+            return replace(built_in(candidate), order=len(self.rules), lane=lane, not_matching=tuple(failures))
 
         return ruler
 
@@ -178,43 +196,72 @@ def load_rules(path: Path | str | None) -> Rules:
 
 
 def _parse(mapping: Mapping[str, object]) -> SiteRules:
-    if set(mapping) - {"rule", "prefer"}:
-        strange = sorted(set(mapping) - {"rule", "prefer"})[0]
-        raise ConfigError(f"expected nothing but [[rule]] and [[prefer]] tables, found {strange!r}")
+    strange = sorted(set(mapping) - {"rule", "prefer", "lane"})
+    if strange or not mapping:
+        found = repr(strange[0]) if strange else "none"
+        raise ConfigError(f"expected at least one [[rule]], [[lane]] or [[prefer]] table and no others, found {found}")
+    preferences = BUILT_IN.preferences
     if "prefer" in mapping:
         own = parse(mapping["prefer"])
         sets = {preference.question_set_id for preference in own}
-        preferences = (*own, *(one for one in BUILT_IN.preferences if one.question_set_id not in sets))
-        return SiteRules(rules=_rules(mapping["rule"]) if "rule" in mapping else (), preferences=preferences)
-    return SiteRules(rules=_rules(mapping.get("rule", [])), preferences=BUILT_IN.preferences)
+        preferences = (*own, *(one for one in preferences if one.question_set_id not in sets))
+    return SiteRules(
+        rules=_tables("rule", mapping, _rule), preferences=preferences, lanes=_tables("lane", mapping, _lane_rule)
+    )
 
 
-def _rules(tables: object) -> tuple[SiteRule, ...]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_R = TypeVar("_R", bound=_Named)
+
+
+def _tables(kind: str, mapping: Mapping[str, object], make: Callable[[Mapping[str, object]], _R]) -> tuple[_R, ...]:
+    """Make the rules of one kind; none where the file has no table of it."""
+    tables = mapping.get(kind)
+    if tables is None:
+        return ()
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("expected at least one [[rule]] or [[prefer]] table, found none")
+        raise ConfigError(f"expected at least one [[{kind}]] table, found none")
     if len(tables) > MAX_RULES:
-        raise ConfigError(f"expected at most {MAX_RULES} rules, found {len(tables)}")
-    rules: list[SiteRule] = []
+        raise ConfigError(f"expected at most {MAX_RULES} {kind} tables, found {len(tables)}")
+    made: list[_R] = []
     for number, table in enumerate(tables, start=1):
         named = table.get("name")
-        where = f"rule {number}" + (f" ({named!r})" if isinstance(named, str) else "")
+        where = f"{kind} {number}" + (f" ({named!r})" if isinstance(named, str) else "")
         try:
-            rules.append(_rule(table, {rule.name for rule in rules}))
+            one = make(table)
+            if one.name in {before.name for before in made}:
+                raise ConfigError("name: expected another one than a rule before it has")
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-    return tuple(rules)
+        made.append(one)
+    return tuple(made)
 
 
-def _rule(table: Mapping[str, object], taken: set[str]) -> SiteRule:
-    strange = sorted(set(table) - set(_KEYS))
+def _rule(table: Mapping[str, object]) -> SiteRule:
+    name, when = _named_condition(table, _KEYS)
+    return SiteRule(name=name, when=when, question_set_id=_question_set_id(table))
+
+
+def _lane_rule(table: Mapping[str, object]) -> LaneRule:
+    name, when = _named_condition(table, _LANE_KEYS)
+    lane = table.get("lane")
+    if not isinstance(lane, str) or lane not in LANES:
+        raise ConfigError(f"lane: expected {', '.join(LANES)}, found {lane!r}")
+    return LaneRule(name=name, when=when, lane=LANES[lane])
+
+
+def _named_condition(table: Mapping[str, object], keys: Sequence[str]) -> tuple[str, Expression]:
+    strange = sorted(set(table) - set(keys))
     if strange:
-        raise ConfigError(f"unknown key {strange[0]!r}; expected {', '.join(_KEYS)}")
+        raise ConfigError(f"unknown key {strange[0]!r}; expected {', '.join(keys)}")
     name = table.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
         raise ConfigError(f"name: expected a text of 1 to {_MAX_NAME} printable characters")
-    if name in taken:
-        raise ConfigError("name: expected another one than a rule before it has")
-    return SiteRule(name=name, when=_when(table.get("when")), question_set_id=_question_set_id(table))
+    return name, _when(table.get("when"))
 
 
 def _when(text: object) -> Expression:

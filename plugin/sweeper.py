@@ -7,22 +7,24 @@ import logging
 import threading
 import time
 
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
-from worker.app import DELIVERY_QUEUE, READING_QUEUE
+from worker.app import DELIVERY_QUEUE
+from worker.bells import depth
 from worker.journal import SeriesRow
 from worker.outbox import Outbox
+from worker.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _SETTLE_S = 5.0
+_BATCH = 100
+"""A sweep that finds more leaves them to the next one: quiet series wait meanwhile."""
 
 
 class Sweeper:
@@ -45,6 +47,7 @@ class Sweeper:
         self._journal = dispatcher.journal
         self._outbox = Outbox(journal=dispatcher.journal)
         self._rung: dict[tuple[str, int, State], float] = {}
+        self._next_warning = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -79,46 +82,45 @@ class Sweeper:
             return  # what has come and is not journalled would make its series look quiet
         series = self._settings.series
         at_count = series.complete_at_expected_count
+        is_there = True
         for row in self._journal.quiet(series.quiet_period_s, at_expected_count=at_count, now=now):
             self._dispatcher.complete(row)
+            # a broker that is away is waited for once, not for each series
+            is_there = is_there and self._dispatcher.ring_readings()
 
     def sweep(self) -> None:
         """Decide what a crash left undecided, take back what silent workers hold, ring for what waits."""
-        for row in self._journal.all_series(State.COMPLETE):
+        for row in self._journal.all_series(State.COMPLETE, limit=_BATCH):
             self._dispatcher.decide(row)
         for row in self._outbox.abandoned():
-            self._dispatcher.abandon(row, self._settings.worker.max_attempts)
-        delivery = self._settings.delivery
-        waiting = self._outbox.waiting(commitment=delivery.commitment)
-        if not delivery.ae_title:
-            waiting = tuple(row for row in waiting if row.state is State.QUEUED)
-        self._rung = {key: at for key, at in self._rung.items() if key in {_key(row) for row in waiting}}
-        readings = [row for row in waiting if row.state is State.QUEUED]
-        deliveries = [row for row in waiting if row.state is not State.QUEUED]
-        for queue, rows in ((READING_QUEUE, readings), (DELIVERY_QUEUE, deliveries)):
-            waiting_bells = depth(self._settings.broker.url, queue) if rows else None
-            if waiting_bells is not None and waiting_bells < len(rows):
-                self._ring(rows)
+            self._dispatcher.abandon(row)
+        self._dispatcher.ring_readings()
+        if self._settings.delivery.ae_title:
+            self._ring_deliveries()
+        self._watch()
 
-    def _ring(self, rows: list[SeriesRow]) -> None:
+    def _ring_deliveries(self) -> None:
+        waiting = self._outbox.waiting(commitment=self._settings.delivery.commitment)
+        self._rung = {key: at for key, at in self._rung.items() if key in {_key(row) for row in waiting}}
+        bells = depth(self._settings.broker.url, DELIVERY_QUEUE) if waiting else None
+        if bells is None or bells >= len(waiting):
+            return
         # A bell that was rung less than a lease ago may still be on its way, or in the hands of a busy worker
         now = time.monotonic()
-        for row in rows:
+        for row in waiting:
             if now - self._rung.get(_key(row), float("-inf")) >= self._settings.worker.lease_s:
                 if not self._dispatcher.ring(row):
                     return
                 self._rung[_key(row)] = now
 
+    def _watch(self) -> None:
+        """Say it when series wait and none is begun: workers may be gone, or deaf to a broker that came back."""
+        after_s = self._settings.queue.stalled_after_s
+        stalled_s = Worklist(journal=self._journal).stalled_s(after_s)
+        if stalled_s is not None and time.monotonic() >= self._next_warning:
+            self._next_warning = time.monotonic() + after_s
+            _log.error("series wait and none has been begun for %.0f s; does a reading worker run?", stalled_s)
+
 
 def _key(row: SeriesRow) -> tuple[str, int, State]:
     return row.series_key, row.generation, row.state
-
-
-def depth(broker_url: str, queue: str) -> int | None:
-    """Return how many messages wait in a queue; None when the broker is away (asked for two seconds, not for ever)."""
-    try:
-        with Redis.from_url(broker_url, socket_connect_timeout=2, socket_timeout=2, retry=None) as client:
-            return int(client.llen(queue))
-    except RedisError as error:
-        _log.warning("the broker is away (%s)", type(error).__name__)
-        return None

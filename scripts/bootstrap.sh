@@ -37,6 +37,7 @@ has_part() {
         orthanc) command -v Orthanc || command -v orthanc ;;
         orthanc-dicomweb) compgen -G '/usr/share/orthanc/plugins/libOrthancDicomWeb.so*' ;;
         postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' ;;
+        iproute2) command -v ip ;;
         dcmtk) command -v dsrdump && command -v dcmdump ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1

@@ -9,6 +9,8 @@
         IncompleteSeries  UnsupportedSeries  MalformedInstance
       EngineError
         EngineUnavailable (transient)  retried with back-off
+          OutOfMemory                  retried with less memory
+          MemoryShort                  waits until there is memory; no attempt
         UnparsableAnswer               kept as "no answer", never as a negative finding
       DeliveryError
         PeerUnavailable (transient)    retried
@@ -90,6 +92,14 @@ class EngineUnavailable(EngineError):
     """The engine cannot take work now (starting, out of memory, device lost)."""
 
     transient = True
+
+
+class OutOfMemory(EngineUnavailable):
+    """Memory ran out in the middle of a reading: it may end well with less of it in use at a time."""
+
+
+class MemoryShort(EngineUnavailable):
+    """Too little memory is free to begin a reading."""
 
 
 class UnparsableAnswer(EngineError):

@@ -53,11 +53,14 @@ class ReadingControl:
         Asked between questions; True ends the reading with :class:`sgmri.errors.EngineUnavailable`.
     remaining_s
         Seconds that are left; at 0 the questions not yet asked are answered "time limit reached".
+    memory_share
+        How much of its usual memory for keys and values the engine may use at a time: less after memory ran out.
     """
 
     progress: Callable[[int, int], None] = lambda done, known: None
     is_cancelled: Callable[[], bool] = lambda: False
     remaining_s: Callable[[], float] = lambda: float("inf")
+    memory_share: float = 1.0
 
 
 class Engine(Protocol):

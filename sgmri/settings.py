@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sgmri.errors import ConfigError
+from sgmri.lanes import off_peak
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -112,6 +113,19 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """In which order series are read (``sgmri lane``)."""
+
+    ageing_s: float = _key(1800.0, "a waiting series is raised by one lane (off-peak, normal, stat) each", unit="s")
+    off_peak: str = _key(
+        "", "hours in which off-peak series may begin, local time of the listener, such as 20:00-06:00; empty: all"
+    )
+    stalled_after_s: float = _key(
+        600.0, "log and status say that readings do not go on when series wait and none has begun for", unit="s"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """How readings are run and retried."""
 
@@ -131,6 +145,15 @@ class Worker:
     lease_s: float = _key(60.0, "a reading whose worker has been silent this long is given to another", unit="s")
     max_attempts: int = _key(3, "a reading that was started this often without an end is FAILED")
     time_limit_s: float = _key(900.0, "hard limit of one reading", unit="s")
+    min_free_memory_bytes: int = _key(
+        1 << 30,
+        "least free memory (of the GPU, or of the machine) with which a reading begins; more where readings were "
+        "measured to need more",
+        unit="bytes",
+    )
+    readings_per_gpu: int = _key(
+        1, "how many readings a worker runs at a time, each in a process with a model of its own"
+    )
     sweep_period_s: float = _key(5.0, "how often the listener re-rings for what waits", unit="s")
 
 
@@ -176,6 +199,7 @@ class Settings:
     series: Series = _table(Series, "Completeness of a series")
     selection: Selection = _table(Selection, "Which series are read")
     broker: Broker = _table(Broker, "Redis")
+    queue: Queue = _table(Queue, "Order of the readings")
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
     log: Log = _table(Log, "Logging")
@@ -283,11 +307,19 @@ def _check(settings: Settings) -> None:
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
         raise ConfigError("log.format: expected text or json")
+    _check_queue(settings.queue)
     if settings.worker.device not in DEVICES:
         raise ConfigError("worker.device: expected auto, cpu or cuda")
     for path, number in _positive(settings):
         if not number > 0:
             raise ConfigError(f"{path}: expected more than 0, found {number}")
+
+
+def _check_queue(queue: Queue) -> None:
+    try:
+        off_peak(queue.off_peak)
+    except ConfigError as error:
+        raise ConfigError(f"queue.off_peak: {error}") from None
 
 
 def _check_receiver(listener: Listener) -> None:
@@ -310,6 +342,6 @@ def _positive(settings: Settings) -> Iterator[tuple[str, float]]:
         section = getattr(settings, table.name)
         for key in fields(section):
             value = getattr(section, key.name)
-            counts = key.name.startswith("max_") or key.metadata["unit"] == "s"
+            counts = key.name.startswith(("max_", "readings_")) or key.metadata["unit"] == "s"
             if counts and key.name != "min_free_bytes":
                 yield f"{table.name}.{key.name}", value

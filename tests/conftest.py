@@ -9,6 +9,8 @@ import hypothesis
 import pydicom
 import pytest
 
+pytest_plugins = ["tests.databases"]
+
 LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", socket.gethostname()})
 
 

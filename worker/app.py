@@ -1,6 +1,7 @@
 """The Celery application: JSON only, two queues, and settings under which no message is lost quietly.
 
-The journal is the truth; Celery only wakes workers (ADR 0004). A message carries a series key and a generation.
+The journal is the truth; Celery only wakes workers (ADR 0004). A message for a reading says that there is one to do,
+not which; one for a delivery carries a series key and a generation.
 """
 
 from celery import Celery
@@ -11,9 +12,10 @@ READ_TASK = "sgmri.read"
 DELIVER_TASK = "sgmri.deliver"
 
 _VISIBILITY_TIMEOUT_S = 60.0
+_LOADING_S = 600.0  # a process that loads its model takes no task meanwhile, and is not dead
 
 
-def create_app(broker_url: str, *, time_limit_s: float = 900.0) -> Celery:
+def create_app(broker_url: str, *, time_limit_s: float = 900.0, processes: int = 1) -> Celery:
     """Make the application.
 
     Parameters
@@ -22,6 +24,8 @@ def create_app(broker_url: str, *, time_limit_s: float = 900.0) -> Celery:
         Redis URL.
     time_limit_s
         Hard limit of one task.
+    processes
+        How many tasks a worker runs at a time, each in a process of its own.
 
     Returns
     -------
@@ -41,8 +45,9 @@ def create_app(broker_url: str, *, time_limit_s: float = 900.0) -> Celery:
         task_reject_on_worker_lost=True,
         task_acks_on_failure_or_timeout=True,
         worker_prefetch_multiplier=1,
-        worker_concurrency=1,
+        worker_concurrency=processes,
         worker_pool="prefork",  # solo loses the task in hand on SIGQUIT
+        worker_proc_alive_timeout=_LOADING_S,
         task_time_limit=time_limit_s,
         task_soft_time_limit=time_limit_s * 0.9,
         worker_soft_shutdown_timeout=30.0,
@@ -56,6 +61,7 @@ def create_app(broker_url: str, *, time_limit_s: float = 900.0) -> Celery:
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "socket_timeout": 30,
+            "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },
         task_publish_retry_policy={"max_retries": 2, "interval_max": 0.2},
@@ -64,15 +70,15 @@ def create_app(broker_url: str, *, time_limit_s: float = 900.0) -> Celery:
     return app
 
 
-def ring_reading(app: Celery, series_key: str, generation: int) -> None:
-    """Wake a worker for a reading.
+def ring_reading(app: Celery) -> None:
+    """Wake a worker for the next reading.
 
     Raises
     ------
     kombu.exceptions.OperationalError
         If the broker is down; the sweeper rings again.
     """
-    app.send_task(READ_TASK, args=[series_key, generation], queue=READING_QUEUE)
+    app.send_task(READ_TASK, queue=READING_QUEUE)
 
 
 def ring_delivery(app: Celery, series_key: str, generation: int) -> None:

@@ -1,13 +1,18 @@
 """Open the journal's database: SQLite in WAL mode on one machine, PostgreSQL by URL on several."""
 
+import time
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from sgmri.errors import ConfigError
+
+_RESTART_S = 10.0
 
 
 def sqlite_url(state_dir: Path) -> str:
@@ -33,7 +38,7 @@ def open_database(url: str) -> Engine:
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return _server(url)
     # One connection a use: SQLite connections must not cross threads or forks, and opening one is cheap
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 30.0})
 
@@ -51,5 +56,24 @@ def _engine(url: str) -> Engine:
         # Writers wait for each other at BEGIN instead of failing at their first UPDATE (SQLITE_BUSY)
         reads_only = connection.get_execution_options().get("reads_only", False)
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _server(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Dialect, record: object, arguments: list[Any], options: dict[str, Any]) -> DBAPIConnection:
+        # A server that restarts is waited for; one that is gone without a word is noticed (libpq's own names)
+        options = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 30_000, **options}
+        deadline = time.monotonic() + _RESTART_S
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.25)
 
     return engine

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from sgmri.errors import StateError
+from sgmri.lanes import Lane
 from sgmri.lifecycle import Reason, State, may_follow
 from worker.database import open_database
-from worker.journal_tables import CHECKPOINTS, EVENTS, INSTANCES, METADATA, SERIES
+from worker.journal_schema import prepare
+from worker.journal_tables import CHECKPOINTS, EVENTS, INSTANCES, SERIES
 from worker.receipts import Received, record
 
 
@@ -42,6 +44,8 @@ class SeriesRow:
     deliveries: int
     next_try_at: float
     updated_at: float
+    lane: Lane
+    first_lane_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ class EventRow:
     generation: int
 
 
-Change = dict[str, str | int | float | None]
+Change = dict[str, str | float | None]
 
 _SPOOL = "spool"  # the one checkpoint there is: one listener owns a spool
 
@@ -73,13 +77,17 @@ class Journal:
     Raises
     ------
     ConfigError
-        If the URL cannot be used.
+        If the URL cannot be used, the database does not answer, or its journal is of another version.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self._engine = open_database(url)
-        METADATA.create_all(self._engine)
+        try:
+            prepare(self._engine, clock())
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def close(self) -> None:
         """Close every connection."""
@@ -196,29 +204,33 @@ class Journal:
 
     def take_lease(self, row: SeriesRow, owner: str, lease_s: float) -> SeriesRow | None:
         """Become the one who works on a series (READ and STORED keep their state); None if another has it."""
+        with self.begin() as connection:
+            done = self.lease_within(connection, row, owner, lease_s)
+        return self.series(row.series_key) if done else None
+
+    def lease_within(self, connection: Connection, row: SeriesRow, owner: str, lease_s: float) -> bool:
+        """Take the lease as a part of a transaction; see :meth:`take_lease`."""
         now = self.clock()
         after = State.READING if row.state is State.QUEUED else row.state
-        free = (SERIES.c.lease_until <= now) | (SERIES.c.lease_owner == owner)
-        with self._engine.begin() as connection:
-            done = connection.execute(
-                update(SERIES)
-                .where(
-                    SERIES.c.series_key == row.series_key,
-                    SERIES.c.state == row.state,
-                    SERIES.c.generation == row.generation,
-                    free,
-                )
-                .values(
-                    state=after,
-                    lease_owner=owner,
-                    lease_until=now + lease_s,
-                    attempts=SERIES.c.attempts + (1 if after is State.READING else 0),
-                    updated_at=now,
-                )
-            ).rowcount
-            if done and after is not row.state:
-                self._log(connection, row.series_key, row.generation, after.value)
-        return self.series(row.series_key) if done else None
+        done = connection.execute(
+            update(SERIES)
+            .where(
+                SERIES.c.series_key == row.series_key,
+                SERIES.c.state == row.state,
+                SERIES.c.generation == row.generation,
+                (SERIES.c.lease_until <= now) | (SERIES.c.lease_owner == owner),
+            )
+            .values(
+                state=after,
+                lease_owner=owner,
+                lease_until=now + lease_s,
+                attempts=SERIES.c.attempts + (1 if after is State.READING else 0),
+                updated_at=now,
+            )
+        ).rowcount
+        if done and after is not row.state:
+            self._log(connection, row.series_key, row.generation, after.value)
+        return done == 1
 
     def renew_lease(self, series_key: str, owner: str, lease_s: float) -> bool:
         """Say that the owner is alive; False if the lease is no longer its own."""
@@ -248,11 +260,23 @@ class Journal:
             raise KeyError(series_key)
         return series_row(row)
 
-    def all_series(self, *states: State) -> tuple[SeriesRow, ...]:
-        """Return the series in some states (or all), oldest first."""
-        query = select(SERIES).order_by(SERIES.c.received_at)
+    def all_series(self, *states: State, limit: int | None = None) -> tuple[SeriesRow, ...]:
+        """Return the series in some states (or all), oldest first, at most ``limit`` of them."""
+        query = select(SERIES).order_by(SERIES.c.received_at).limit(limit)
         if states:
             query = query.where(SERIES.c.state.in_(states))
+        with self.look() as connection:
+            return tuple(series_row(row) for row in connection.execute(query))
+
+    def newest(self, count: int) -> tuple[SeriesRow, ...]:
+        """Return the series that came last, oldest first."""
+        query = select(SERIES).order_by(SERIES.c.received_at.desc()).limit(count)
+        with self.look() as connection:
+            return tuple(series_row(row) for row in connection.execute(query))[::-1]
+
+    def beginning_with(self, key: str, *, limit: int) -> tuple[SeriesRow, ...]:
+        """Return the series whose key begins so, at most ``limit`` of them."""
+        query = select(SERIES).where(SERIES.c.series_key.startswith(key, autoescape=True)).limit(limit)
         with self.look() as connection:
             return tuple(series_row(row) for row in connection.execute(query))
 
@@ -315,4 +339,5 @@ class Journal:
 def series_row(row: Row[Any]) -> SeriesRow:
     """Turn a row of the table into what the journal knows."""
     values = dict(row._mapping)
-    return SeriesRow(**{**values, "state": State(values["state"]), "reason": Reason(values["reason"])})
+    typed = {"state": State(values["state"]), "reason": Reason(values["reason"]), "lane": Lane(values["lane"])}
+    return SeriesRow(**{**values, **typed})

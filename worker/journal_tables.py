@@ -45,8 +45,26 @@ SERIES = Table(
     Column("deliveries", Integer, nullable=False, default=0),
     Column("next_try_at", Float, nullable=False, default=0.0),
     Column("updated_at", Float, nullable=False),
+    # the place in the worklist (sgmri.lanes): its lane, and when waiting brings it into the first one
+    Column("lane", String(8), nullable=False, default="NORMAL"),
+    Column("first_lane_at", Float, nullable=False, default=0.0),
     Index("series_by_state", "state", "next_try_at"),
+    Index("series_by_place", "state", "first_lane_at", "next_try_at"),
+    Index("series_by_coming", "received_at"),
 )
+
+# One row: every reading begins by changing it, so beginnings are one after the other, and none is after a suspension
+WORKLIST = Table(
+    "worklist",
+    METADATA,
+    Column("name", String(16), primary_key=True),
+    Column("mode", String(16), nullable=False),
+    Column("mode_since", Float, nullable=False),
+    # when a reading last began
+    Column("taken_at", Float),
+)
+
+SCHEMA = Table("journal_schema", METADATA, Column("version", Integer, primary_key=True))
 
 INSTANCES = Table(
     "instances",

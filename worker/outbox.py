@@ -9,6 +9,8 @@ from sgmri.lifecycle import Reason, State
 from worker.journal import Journal, SeriesRow, series_row
 from worker.journal_tables import COMMITMENTS, RESULTS, REVISIONS, SERIES
 
+_BATCH = 500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
@@ -115,7 +117,7 @@ class Outbox:
             )
 
     def waiting(self, *, commitment: bool) -> tuple[SeriesRow, ...]:
-        """Return what somebody should be rung for.
+        """Return what somebody should be rung for to deliver it; no more than fit into a sweep.
 
         Parameters
         ----------
@@ -124,16 +126,18 @@ class Outbox:
 
         Returns
         -------
-        Queued series whose time has come, read ones to deliver, stored ones whose commitment is overdue; none that
+        Read series to deliver, stored ones whose commitment is overdue; none that
         somebody holds the lease of.
         """
         now = self.journal.clock()
-        states = [State.QUEUED, State.READ] + ([State.STORED] if commitment else [])
+        states = [State.READ] + ([State.STORED] if commitment else [])
         query = select(SERIES).where(
             SERIES.c.state.in_(states), SERIES.c.next_try_at <= now, SERIES.c.lease_until <= now
         )
         with self.journal.look() as connection:
-            return tuple(series_row(row) for row in connection.execute(query.order_by(SERIES.c.completed_at)))
+            return tuple(
+                series_row(row) for row in connection.execute(query.order_by(SERIES.c.next_try_at).limit(_BATCH))
+            )
 
     def abandoned(self) -> tuple[SeriesRow, ...]:
         """Return the readings whose worker has been silent for longer than its lease."""

@@ -11,8 +11,10 @@ from itertools import groupby
 from sqlalchemy import func, select
 
 from sgmri.lifecycle import TRANSITIONS, Reason, State, ending
+from sgmri.settings import Queue
 from worker.journal import Journal, SeriesRow
 from worker.journal_tables import INSTANCES, RESULTS, RETRACTIONS, REVISIONS
+from worker.worklist import entry
 
 _log = logging.getLogger(__name__)
 
@@ -114,8 +116,15 @@ def edition(journal: Journal, row: SeriesRow) -> int:
     )
 
 
-def read_again(journal: Journal, row: SeriesRow) -> bool:
+def read_again(journal: Journal, row: SeriesRow, queue: Queue) -> bool:
     """Queue a series that was read for another reading, by the engine as it is now: a generation of its own.
+
+    Parameters
+    ----------
+    journal, row
+        The series.
+    queue
+        It enters the worklist anew.
 
     Returns
     -------
@@ -131,9 +140,9 @@ def read_again(journal: Journal, row: SeriesRow) -> bool:
         completed_at=now,  # the time of the new reading: two readings of one time could not be told apart
         attempts=0,
         deliveries=0,
-        next_try_at=0.0,
         lease_owner=None,
         lease_until=0.0,
+        **entry(row.lane, now, queue),
     )
     if done:
         journal.log(journal.series(row.series_key), "read again")

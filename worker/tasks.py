@@ -1,22 +1,24 @@
 """The two tasks: read a series, deliver its results.
 
-Both begin by taking the series' lease in the journal and end by one conditional change of state, so a message that
-comes twice, late or after somebody else's does nothing.
+Both begin by taking a series' lease in the journal and end by one conditional change of state, so a message that
+comes twice, late or after somebody else's does nothing. Which series is read next is the worklist's decision.
 """
 
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import DEFAULT, Profile
@@ -25,21 +27,28 @@ from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
-from sgmri.errors import EngineError, SeriesError, SgmriError, ViewerRuleBroken
-from sgmri.interfaces import Engine
+from sgmri.errors import EngineError, MemoryShort, OutOfMemory, SeriesError, SgmriError, ViewerRuleBroken
+from sgmri.interfaces import Engine, ReadingControl
 from sgmri.lifecycle import Reason, State
 from sgmri.readings import Reading
 from sgmri.settings import Settings
+from worker.admission import Admission
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
+from worker.bells import ring_for_readings
 from worker.delivery import deliver
-from worker.journal import Journal, SeriesRow
+from worker.heartbeat import heartbeat
+from worker.journal import Change, Journal, SeriesRow
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
 from worker.revisions import earlier_readings, edition, leave
+from worker.worklist import Worklist, backoff_s
 
 _log = logging.getLogger(__name__)
 
 READING_FILE = "reading.json"
+
+_RAN_SHORT = frozenset({Reason.OUT_OF_MEMORY, Reason.WORKER_LOST})
+"""After these a reading is begun with half the memory: the kernel says nothing to whom it kills for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,8 @@ class Workplace:
         Who says which question set a volume is asked; the same as the listener's.
     profile
         Which result objects the destination gets.
+    admission
+        Whether there is memory for a reading.
     """
 
     settings: Settings
@@ -71,6 +82,7 @@ class Workplace:
     engine: Callable[[], Engine]
     rules: Rules = BUILT_IN
     profile: Profile = DEFAULT
+    admission: Admission = field(default_factory=lambda: Admission("cpu", least_bytes=0))
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
@@ -89,47 +101,67 @@ def register(app: Celery, workplace: Callable[[], Workplace]) -> None:
     """
 
     @app.task(name=READ_TASK)
-    def read(series_key: str, generation: int) -> None:
+    def read() -> None:
         place = workplace()
-        if read_one(place, series_key, generation):
-            _ring(app, series_key, generation)
+        row = begin_reading(place)
+        if row is None:
+            return
+        # one message is enough for as long as there is work; the listener sees to it that there are more for others
+        ring_for_readings(app, Worklist(journal=place.journal), most=1)
+        if end_reading(place, row):
+            _ring(app, row)
 
     @app.task(name=DELIVER_TASK)
     def deliver_results(series_key: str, generation: int) -> None:
         deliver_one(workplace(), series_key, generation)
 
 
-def _ring(app: Celery, series_key: str, generation: int) -> None:
+def _ring(app: Celery, row: SeriesRow) -> None:
     try:
-        ring_delivery(app, series_key, generation)
+        ring_delivery(app, row.series_key, row.generation)
     except OperationalError:
         _log.warning("the broker is away; the sweeper will ring for the delivery")
 
 
-def read_one(place: Workplace, series_key: str, generation: int) -> bool:
-    """Read a series if it still waits for it.
+def begin_reading(place: Workplace) -> SeriesRow | None:
+    """Take the next series of the worklist, READING from now on; None where there is none, or memory is short."""
+    worklist = Worklist(journal=place.journal)
+    try:
+        place.admission.require()
+    except MemoryShort as error:
+        _log.warning("%s", error)
+        wait_s = place.settings.worker.sweep_period_s
+        worklist.put_off(Reason.MEMORY_SHORT, wait_s)
+        time.sleep(wait_s)  # the messages that wait are better taken by somebody else
+        return None
+    return worklist.take(_owner(), place.settings.worker.lease_s)
+
+
+def end_reading(place: Workplace, row: SeriesRow) -> bool:
+    """Read a series that was taken; every outcome ends in the journal.
 
     Returns
     -------
     Whether there are results to deliver now.
     """
-    with logs.series(series_key[:8]):
-        row = _lease(place, series_key, generation, State.QUEUED)
-        if row is None:
-            return False
-        with _heartbeat(place, row):
-            return _read(place, row)
+    with logs.series(row.series_key[:8]), heartbeat(place.journal, row, place.settings.worker.lease_s) as unwanted:
+        return _read(place, row, unwanted)
 
 
-def _read(place: Workplace, row: SeriesRow) -> bool:
+def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
     try:
-        results = _make_results(place, row)
+        results = _make_results(place, row, unwanted)
     except SeriesError as error:
-        _log.warning("series not read: %s", error.reason)
-        _noted(leave(place.journal, row, error.reason))
+        reason = error.reason
+        _log.warning("series not read: %s", reason)
+        _noted(place, lambda: leave(place.journal, row, reason))
         return False
-    except (EngineError, SoftTimeLimitExceeded) as error:
-        _retry_reading(place, row, error)
+    except (EngineError, SoftTimeLimitExceeded, MemoryError) as error:
+        if unwanted.is_set():
+            _log.warning("readings are suspended, or the series has changed; it is given back")
+            _end(place, row, State.QUEUED, row.reason, attempts=row.attempts - 1)
+        else:
+            _retry_reading(place, row, error)
         return False
     except ViewerRuleBroken as error:
         _log.error("%s", error)
@@ -139,25 +171,35 @@ def _read(place: Workplace, row: SeriesRow) -> bool:
         _log.error("reading failed", exc_info=error)
         _end(place, row, State.FAILED, Reason.INTERNAL)
         return False
+    except SQLAlchemyError:
+        raise  # not the series' fault: it is read again when its lease has run out
     except Exception as error:  # noqa: BLE001 - border: the Celery task
         _log.error("reading failed by a bug", exc_info=error)
         _retry_reading(place, row, error)
         return False
     if not results:
-        _noted(leave(place.journal, row, Reason.NOTHING_TO_SEND))
+        _noted(place, lambda: leave(place.journal, row, Reason.NOTHING_TO_SEND))
         return False
-    return _noted(Outbox(journal=place.journal).put(row, results))
+    return _noted(place, lambda: Outbox(journal=place.journal).put(row, results))
 
 
-def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
+def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> tuple[ResultRow, ...]:
     paths = [place.spool.path(row.series_key, name) for name in place.journal.file_names(row.series_key)]
     # in the installation's own time zone, as the other times of the study are
     started_at = datetime.fromtimestamp(row.completed_at or row.last_instance_at, UTC).astimezone()
 
     def timing(stage: str, seconds: float) -> None:
-        place.journal.log(row, stage, duration_s=seconds)
+        try:
+            place.journal.log(row, stage, duration_s=seconds)
+        except SQLAlchemyError as error:
+            _log.warning("the timeline lacks a line: the journal is away (%s)", type(error).__name__)
 
-    product = read_paths(paths, place.engine(), started_at=started_at, timing=timing, rules=place.rules)
+    share = 0.5 ** (row.attempts - 1) if row.reason in _RAN_SHORT else 1.0
+    control = ReadingControl(is_cancelled=unwanted.is_set, memory_share=share)
+    with place.admission.measured():
+        product = read_paths(
+            paths, place.engine(), started_at=started_at, control=control, timing=timing, rules=place.rules
+        )
     directory = place.results_dir(row)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
@@ -191,21 +233,34 @@ def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
 
 
 def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> None:
-    transient = isinstance(error, SgmriError) and error.transient
+    reason = Reason.OUT_OF_MEMORY if isinstance(error, OutOfMemory | MemoryError) else Reason.ENGINE_FAILED
     if row.attempts >= place.settings.worker.max_attempts:
         _log.error("reading given up after %d attempts (%s)", row.attempts, type(error).__name__)
-        _end(place, row, State.FAILED, Reason.ENGINE_FAILED if transient else Reason.ATTEMPTS_EXHAUSTED)
+        known = reason is Reason.OUT_OF_MEMORY or (isinstance(error, SgmriError) and error.transient)
+        _end(place, row, State.FAILED, reason if known else Reason.ATTEMPTS_EXHAUSTED)
         return
     _log.warning("reading failed (%s); it is tried again", type(error).__name__)
-    wait_s = place.settings.delivery.retry_first_s * 3 ** (row.attempts - 1)
-    _end(place, row, State.QUEUED, Reason.ENGINE_FAILED, next_try_at=place.journal.clock() + wait_s)
+    later = place.journal.clock() + backoff_s(place.settings, row)
+    _end(place, row, State.QUEUED, reason, next_try_at=later)
 
 
-def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, *, next_try_at: float = 0.0) -> None:
-    _noted(place.journal.move(row, state, reason=reason, lease_owner=None, lease_until=0.0, next_try_at=next_try_at))
+def _end(place: Workplace, row: SeriesRow, state: State, reason: Reason, **change: float) -> None:
+    values: Change = {"lease_owner": None, "lease_until": 0.0, "next_try_at": 0.0, **change}
+    _noted(place, lambda: place.journal.move(row, state, reason=reason, **values))
 
 
-def _noted(done: bool) -> bool:
+def _noted(place: Workplace, change: Callable[[], bool]) -> bool:
+    """Make the change that ends a reading, and try it for a lease while the journal's database is away."""
+    deadline = time.monotonic() + place.settings.worker.lease_s
+    while True:
+        try:
+            done = change()
+            break
+        except SQLAlchemyError as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("the journal is away (%s); trying again", type(error).__name__)
+            time.sleep(1.0)
     if not done:
         _log.warning("the series has changed meanwhile; this result is dropped")
     return done
@@ -219,7 +274,7 @@ def deliver_one(place: Workplace, series_key: str, generation: int) -> None:
         row = _lease(place, series_key, generation, State.READ, State.STORED)
         if row is None:
             return
-        with _heartbeat(place, row):
+        with heartbeat(place.journal, row, place.settings.worker.lease_s):
             try:
                 deliver(place.journal, place.settings, row, place.results_dir(row))
             except Exception as error:  # noqa: BLE001 - border: the Celery task
@@ -239,25 +294,9 @@ def _lease(place: Workplace, series_key: str, generation: int, *states: State) -
     now = place.journal.clock()
     if row.generation != generation or row.state not in states or row.next_try_at > now:
         return None
-    owner = f"{socket.gethostname()[:32]}/{os.getpid()}/{threading.get_ident() % 1_000_000}"
-    return place.journal.take_lease(row, owner, place.settings.worker.lease_s)
+    return place.journal.take_lease(row, _owner(), place.settings.worker.lease_s)
 
 
-@contextmanager
-def _heartbeat(place: Workplace, row: SeriesRow) -> Iterator[None]:
-    """Renew the lease while the work goes on."""
-    stop = threading.Event()
-    lease_s = place.settings.worker.lease_s
-
-    def beat() -> None:
-        while not stop.wait(lease_s / 4):
-            if not place.journal.renew_lease(row.series_key, row.lease_owner or "", lease_s):
-                return
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _owner() -> str:
+    # two hosts may have one name, and processes of one number: the last part tells them apart
+    return f"{socket.gethostname()[:32]}/{os.getpid()}/{uuid.uuid4().hex[:12]}"

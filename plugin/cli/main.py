@@ -13,9 +13,12 @@ from plugin.cli import (
     benchmark,
     demo,
     doctor,
+    drain,
+    lane,
     model,
     read,
     reread,
+    resume,
     retract,
     retry,
     select,
@@ -25,6 +28,7 @@ from plugin.cli import (
     settings,
     show,
     status,
+    suspend,
     viewer,
 )
 from sgmri import RESEARCH_USE_STATEMENT
@@ -32,6 +36,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract),
+    *(lane, suspend, resume, drain),
     *(model, benchmark, viewer, doctor, settings, services),
 )
 

@@ -19,10 +19,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
-    journal = open_journal(load(arguments.config))
+    settings = load(arguments.config)
+    journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
-        done = read_again(journal, row)
+        done = read_again(journal, row, settings.queue)
     finally:
         journal.close()
     if not done:

@@ -8,8 +8,10 @@ from plugin.cli.series import add_arguments, one_series
 from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
+from sgmri.settings import Queue
 from worker.journal import Journal, SeriesRow
 from worker.outbox import Outbox
+from worker.worklist import Entry, entry
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -21,10 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
-    journal = open_journal(load(arguments.config))
+    settings = load(arguments.config)
+    journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
-        after = put_back(journal, row)
+        after = put_back(journal, row, settings.queue)
     finally:
         journal.close()
     if after is None:
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def put_back(journal: Journal, row: SeriesRow) -> State | None:
+def put_back(journal: Journal, row: SeriesRow, queue: Queue) -> State | None:
     """Let a series be tried at once, with its attempts forgotten.
 
     Returns
@@ -47,5 +50,9 @@ def put_back(journal: Journal, row: SeriesRow) -> State | None:
         after = row.state
     else:
         return None
-    done = journal.move(row, after, attempts=0, deliveries=0, next_try_at=0.0, lease_owner=None, lease_until=0.0)
+    now = journal.clock()
+    place = Entry(lane=row.lane, first_lane_at=row.first_lane_at, next_try_at=now)
+    if row.state is State.FAILED:  # it comes anew; one that waits keeps its place
+        place |= entry(row.lane, now, queue)
+    done = journal.move(row, after, attempts=0, deliveries=0, lease_owner=None, lease_until=0.0, **place)
     return after if done else None

@@ -21,7 +21,7 @@ def one_series(journal: Journal, key: str) -> SeriesRow:
     ConfigError
         If none does, or several do.
     """
-    rows = [row for row in journal.all_series() if row.series_key.startswith(key)]
+    rows = journal.beginning_with(key, limit=2)
     if len(rows) != 1:
-        raise ConfigError(f"expected the key of one series, found {len(rows)} that begin so")
+        raise ConfigError(f"expected the key of one series, found {'several' if rows else 'none'} that begin so")
     return rows[0]

@@ -9,11 +9,14 @@ from typing import Any
 
 from plugin.listener import open_journal
 from plugin.settings import load
-from plugin.sweeper import depth
-from sgmri.lifecycle import Reason
+from sgmri.lifecycle import Reason, State
+from worker import suspension
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
+from worker.bells import depth
 from worker.journal import SeriesRow
 from worker.revisions import ReadingRow, readings
+from worker.suspension import Mode, WorklistRow
+from worker.worklist import Worklist
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -31,8 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         counts = journal.counts()
-        rows = journal.all_series()[-arguments.last :]
+        rows = journal.newest(arguments.last)
         readings_of = {row.series_key: readings(journal, row.series_key) for row in rows}
+        worklist, mode = Worklist(journal=journal), suspension.look(journal)
+        lanes, stalled_s = worklist.by_lane(), worklist.stalled_s(settings.queue.stalled_after_s)
     finally:
         journal.close()
     waiting = {queue: depth(settings.broker.url, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
@@ -41,19 +46,36 @@ def run(arguments: argparse.Namespace) -> int:
         document = {
             "counts": {state.value: count for state, count in sorted(counts.items())},
             "messages": waiting,
+            "worklist": {
+                "mode": mode.mode.value,
+                "mode_s": round(now - mode.mode_since, 1),
+                "lanes": {lane.value: count for lane, count in lanes.items()},
+                "stalled_s": None if stalled_s is None else round(stalled_s, 1),
+            },
             "series": [_mapping(row, readings_of[row.series_key], now) for row in rows],
         }
         print(json.dumps(document, indent=2))
         return 0
     print(" ".join(f"{state}={count}" for state, count in sorted(counts.items())) or "no series yet")
     print(" ".join(f"messages.{queue}={'?' if count is None else count}" for queue, count in waiting.items()))
+    print("worklist: " + " ".join(f"{lane}={count}" for lane, count in lanes.items()) + _mode(mode, stalled_s, now))
     for row in rows:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
+        lane = f" in lane {row.lane}" if row.state is State.QUEUED else ""
         print(
-            f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
+            f"{row.series_key[:8]}  {row.state}{lane}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
             f"{_revision(readings_of[row.series_key])}"
         )
     return 0
+
+
+def _mode(worklist: WorklistRow, stalled_s: float | None, now: float) -> str:
+    """Say whether readings begin, and whether none does although it may."""
+    if worklist.mode is not Mode.RUNNING:
+        return f", {worklist.mode} for {_age(now - worklist.mode_since)} (sgmri resume lets readings begin again)"
+    if stalled_s is not None:
+        return f", STALLED: none has been begun for {_age(stalled_s)}; does a reading worker run?"
+    return ""
 
 
 def _revision(known: Sequence[ReadingRow]) -> str:

@@ -35,9 +35,17 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal.close()
 
 
-def test_what_came_from_many_threads_is_written_once(journal: Journal) -> None:
+@pytest.fixture
+def either(journal_url: str) -> Iterator[Journal]:
+    """On both databases."""
+    journal = Journal(journal_url)
+    yield journal
+    journal.close()
+
+
+def test_what_came_from_many_threads_is_written_once(either: Journal) -> None:
     """Four associations bring the instances of two series, some of them twice: each is counted once."""
-    indexer = Indexer(journal)
+    indexer = Indexer(either)
     indexer.start()
 
     def bring(first: int) -> None:
@@ -50,8 +58,8 @@ def test_what_came_from_many_threads_is_written_once(journal: Journal) -> None:
     for thread in threads:
         thread.join()
     assert indexer.settle(60.0)
-    assert [row.instances for row in journal.all_series()] == [375, 375]
-    assert [len(journal.file_names(row.series_key)) for row in journal.all_series()] == [375, 375]
+    assert [row.instances for row in either.all_series()] == [375, 375]
+    assert [len(either.file_names(row.series_key)) for row in either.all_series()] == [375, 375]
     indexer.stop()
 
 
@@ -93,17 +101,18 @@ def test_a_full_disk_is_waited_for(journal: Journal, tmp_path: Path, caplog: pyt
 
 
 def test_one_instance_that_is_never_accepted_holds_up_no_other(
-    journal: Journal, caplog: pytest.LogCaptureFixture
+    either: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A number that no database column holds: its instance is named in the log, all others are in the journal."""
-    indexer = Indexer(journal)
+    indexer = Indexer(either)
     for number in range(5):
         indexer.add(stored(number, series=number, expected_instances=1 << 80 if number == 2 else None))
     indexer.start()
     assert indexer.settle(60.0)
     indexer.stop()
-    assert [row.series_key for row in journal.all_series()] == ["series0", "series1", "series3", "series4"]
-    assert "cannot be journalled (OverflowError)" in caplog.text
+    assert [row.series_key for row in either.all_series()] == ["series0", "series1", "series3", "series4"]
+    # SQLite's driver refuses it before the database is asked
+    assert any(f"cannot be journalled ({error})" in caplog.text for error in ("OverflowError", "DataError"))
 
 
 def test_batches_do_not_empty_the_write_ahead_log(journal: Journal, tmp_path: Path) -> None:
@@ -118,10 +127,10 @@ def test_batches_do_not_empty_the_write_ahead_log(journal: Journal, tmp_path: Pa
     assert not log.exists()
 
 
-def test_what_waits_at_the_end_is_written(journal: Journal) -> None:
+def test_what_waits_at_the_end_is_written(either: Journal) -> None:
     """Stop writes what has come."""
-    indexer = Indexer(journal)
+    indexer = Indexer(either)
     indexer.start()
     indexer.add(stored(1))
     indexer.stop()
-    assert journal.series("series1").instances == 1
+    assert either.series("series1").instances == 1

@@ -13,7 +13,7 @@ from plugin.rules import load_rules
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import parse
 from worker.engines import create_engine
-from worker.tasks import Workplace, read_one
+from worker.tasks import Workplace, begin_reading, end_reading
 
 RULES = """
 [[rule]]
@@ -72,7 +72,9 @@ def test_rules_decide_what_the_listener_queues_and_the_worker_reads(tmp_path: Pa
             rules=load_rules(settings.selection.rules),
         )
         queued = rows[State.QUEUED]
-        assert read_one(place, queued.series_key, queued.generation)
+        reading = begin_reading(place)
+        assert reading is not None and reading.series_key == queued.series_key
+        assert end_reading(place, reading)
         assert service.journal.series(queued.series_key).state is State.READ
     finally:
         service.stop()

@@ -12,14 +12,13 @@ from plugin.indexer import received
 from plugin.recovery import index_spool
 from sgmri.lifecycle import Reason, State
 from tests.dicom_io.test_spool import encoded
-from worker.database import sqlite_url
 from worker.journal import Journal
 from worker.journal_tables import INSTANCES
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(sqlite_url(tmp_path))
+def journal(journal_url: str) -> Iterator[Journal]:
+    journal = Journal(journal_url)
     yield journal
     journal.close()
 

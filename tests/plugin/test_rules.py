@@ -11,6 +11,7 @@ from dicom_io.selection import Choice, choose
 from dicom_io.series import describe
 from plugin.rules import FACTS, load_rules
 from sgmri.errors import ConfigError
+from sgmri.lanes import Lane
 from sgmri.lifecycle import Reason
 from sgmri.volume import Anatomy
 from tests.series_files import written
@@ -61,6 +62,46 @@ def test_built_in_rule_stands_behind_the_file(tmp_path: Path) -> None:
     choice = _chosen(phantoms.make("brain-normal").datasets, tmp_path, LEAVE)
     assert (choice.taken, choice.question_set_id) == (True, "brain-1")
     assert load_rules(None) is load_rules("") is BUILT_IN
+
+
+LANES = """
+[[lane]]
+name = "the emergency room's scanner"
+when = 'header.StationName == "ER-MR"'
+lane = "stat"
+
+[[lane]]
+name = "asked for at once"
+when = 'word(header.RequestedProcedurePriority, "stat", "high")'
+lane = "stat"
+
+[[lane]]
+name = "knees may wait"
+when = 'anatomy == "knee"'
+lane = "off-peak"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "lane"),
+    [
+        ("brain-normal", {}, Lane.NORMAL),
+        ("brain-normal", {"StationName": "ER-MR"}, Lane.STAT),
+        ("knee-normal", {"RequestedProcedurePriority": "STAT"}, Lane.STAT),
+        ("knee-normal", {"RequestedProcedurePriority": "LOW"}, Lane.OFF_PEAK),
+    ],
+)
+def test_first_lane_rule_that_matches_gives_the_lane(
+    tmp_path: Path, name: str, header: dict[str, str], lane: Lane
+) -> None:
+    """By station, priority or what the volume is; what is asked of it stays as it was, and no match is normal."""
+    datasets = phantoms.make(name).datasets
+    for ds in datasets:
+        for keyword, value in header.items():
+            setattr(ds, keyword, value)
+    choice = _chosen(datasets, tmp_path, LANES)
+    assert (choice.taken, choice.lane) == (True, lane)
+    assert (f"lane {lane}" in choice.explanation) is (lane is not Lane.NORMAL)
 
 
 TAKE = """
@@ -195,6 +236,11 @@ RULE = '[[rule]]\nname = "x"\n'
             RULE + "when = 'contrast_agent == \"yes\"'\nleave = true",
             "expected contrast_agent to be given, not given, unknown",
         ),
+        (
+            "[[lane]]\nname = 'x'\nwhen = 'frames > 1'\nlane = 'fast'",
+            "lane 1 ('x'): lane: expected stat, normal, off-peak",
+        ),
+        ("[[lane]]\nname = 'x'\nwhen = 'frames > 1'\nleave = true", "unknown key 'leave'; expected name, when, lane"),
         ("prefer = 3", "at least one [[prefer]]"),
         ("[[prefer]]\nplane = 'axial'", "preference 1: question_set: expected one of brain-1, knee-1, found None"),
         ("[[prefer]]\nquestion_set = 'knee-1'", "expected at least one of weighting, contrast_agent"),

@@ -16,7 +16,7 @@ from worker.app import create_app
 from worker.engine.asking import ask_in_rounds
 from worker.journal import SeriesRow
 from worker.receipts import Received
-from worker.tasks import Workplace, deliver_one, read_one
+from worker.tasks import Workplace, begin_reading, deliver_one, end_reading
 
 
 class Clock:
@@ -29,16 +29,18 @@ class Clock:
 
 @dataclass
 class NegativeEngine:
-    """Says absent to every detection; or fails as told. ``meanwhile`` happens while it reads."""
+    """Says absent to every detection; or fails as told. ``meanwhile`` and ``told`` happen while it reads."""
 
     failure: Exception | None = None
     meanwhile: Callable[[], None] = lambda: None
+    told: Callable[[ReadingControl], None] = lambda control: None
 
     def describe(self) -> EngineIdentity:
         return EngineIdentity(name="negative", version="1", digest="0" * 64)
 
     def answer(self, frames: Frames, questions: QuestionSet, control: ReadingControl) -> tuple[Answer, ...]:
         self.meanwhile()
+        self.told(control)
         if self.failure is not None:
             raise self.failure
         return ask_in_rounds(
@@ -98,7 +100,8 @@ class Place:
         dispatcher.complete(self.row)
 
     def read(self) -> bool:
-        return read_one(self.workplace, self.row.series_key, self.row.generation)
+        row = begin_reading(self.workplace)
+        return row is not None and end_reading(self.workplace, row)
 
     def deliver(self) -> None:
         deliver_one(self.workplace, self.row.series_key, self.row.generation)

@@ -1,6 +1,6 @@
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -8,9 +8,8 @@ from sqlalchemy import select
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
 from tests.worker.place import Clock
-from worker.database import open_database, sqlite_url
 from worker.journal import Journal, SeriesRow
-from worker.journal_tables import INSTANCES, METADATA
+from worker.journal_tables import INSTANCES
 from worker.outbox import Outbox, ResultRow
 from worker.receipts import Received
 from worker.revisions import earlier_readings, leave, readings
@@ -21,17 +20,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
-def journal(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Journal]:
+@pytest.fixture
+def journal(journal_url: str, clock: Clock) -> Iterator[Journal]:
     """Each claim holds on both databases."""
-    if request.param == "sqlite":
-        journal = Journal(sqlite_url(tmp_path), clock=clock)
-    else:
-        url = request.getfixturevalue("postgres_url")
-        database = open_database(url)
-        METADATA.drop_all(database)
-        database.dispose()
-        journal = Journal(url, clock=clock)
+    journal = Journal(journal_url, clock=clock)
     yield journal
     journal.close()
 
@@ -190,6 +182,71 @@ def test_only_one_of_many_workers_gets_the_lease(journal: Journal) -> None:
         thread.join()
     assert sum(row is not None for row in taken) == 1
     assert journal.series(row.series_key).attempts == 1
+
+
+def at_once(*works: Callable[[], object]) -> list[object]:
+    """Do all in threads of their own, begun together, and return what came of it."""
+    start = threading.Barrier(len(works))
+    done: list[object] = []
+
+    def run(work: Callable[[], object]) -> None:
+        start.wait()
+        done.append(work())
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
+
+
+def test_only_one_of_many_makes_a_transition(journal: Journal) -> None:
+    """Two ends of one reading, and an abandonment, at once: exactly one counts, whichever it is."""
+    for number in range(10):
+        journal.receive(received(number))
+        row = journal.series("abcdefgh12345678")
+        journal.move(row, State.COMPLETE)
+        journal.move(journal.series(row.series_key), State.QUEUED)
+        held = journal.take_lease(journal.series(row.series_key), "me", 60.0)
+        assert held is not None
+
+        def put(row: SeriesRow = held) -> object:
+            return Outbox(journal=journal).put(row, objects())
+
+        def requeue(row: SeriesRow = held) -> object:
+            return journal.move(row, State.QUEUED, lease_owner=None, lease_until=0.0)
+
+        def fail(row: SeriesRow = held) -> object:
+            return journal.move(row, State.FAILED, lease_owner=None, lease_until=0.0)
+
+        assert sorted(at_once(put, put, requeue, fail), key=bool) == [False, False, False, True]
+
+
+def test_one_instance_received_at_once_is_counted_once(journal: Journal) -> None:
+    """Eight writers bring overlapping instances of a new series: each is there once, and the count is right."""
+    came = [[received(number + shift) for number in range(6)] for shift in range(8)]
+
+    def bring(instances: list[Received]) -> Callable[[], object]:
+        return lambda: journal.receive(*instances)
+
+    new = at_once(*(bring(instances) for instances in came))
+    row = journal.series("abcdefgh12345678")
+    assert (row.state, row.generation, row.instances) == (State.RECEIVING, 0, 13)
+    assert sum(int(str(count)) for count in new) == 13 == len(journal.file_names(row.series_key))
+
+
+def test_an_instance_and_a_lease_at_once_leave_one_truth(journal: Journal) -> None:
+    """A late instance while a worker takes the series: it is received again, and the worker's end is dropped."""
+    for number in range(1, 11):
+        row = queued(journal, number)
+        at_once(
+            lambda row=row: journal.take_lease(row, "me", 60.0),  # type: ignore[misc]  # bound now
+            lambda number=number: journal.receive(received(100 + number)),  # type: ignore[misc]  # bound now
+        )
+        grown = journal.series(row.series_key)
+        assert (grown.state, grown.generation, grown.lease_owner) == (State.RECEIVING, row.generation + 1, None)
+        assert not Outbox(journal=journal).put(replace(row, state=State.READING, lease_owner="me"), objects())
 
 
 def test_a_silent_worker_loses_its_lease(journal: Journal, clock: Clock) -> None:

@@ -12,8 +12,15 @@ from conformance.pacs import SmallPacs
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings
 from tests.worker.place import Place, delivering_to, small
+from worker.database import sqlite_url
 from worker.outbox import Outbox
 from worker.revisions import ReadingRow, readings
+
+
+@pytest.fixture
+def journal_url(tmp_path: Path) -> str:
+    """SQLite alone: what is asked of the journal here, its own tests ask of both databases."""
+    return sqlite_url(tmp_path)
 
 
 @pytest.fixture

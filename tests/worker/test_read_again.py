@@ -20,9 +20,10 @@ from sgmri.interfaces import Engine, Frames, ReadingControl
 from sgmri.lifecycle import Reason, State
 from sgmri.questions import Answer, QuestionSet
 from sgmri.readings import EngineIdentity, from_json
-from sgmri.settings import Settings, parse
+from sgmri.settings import Queue, Settings, parse
 from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
+from worker.database import sqlite_url
 from worker.delivery import destination
 from worker.outbox import Outbox
 from worker.retractions import REJECTION_FILE, retract, send_note
@@ -49,6 +50,12 @@ class Model:
 
     def close(self) -> None:
         pass
+
+
+@pytest.fixture
+def journal_url(tmp_path: Path) -> str:
+    """SQLite alone: what is asked of the journal here, its own tests ask of both databases."""
+    return sqlite_url(tmp_path)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ def delivered(place: Place, files: tuple[Path, ...]) -> Place:
 def again(place: Place) -> None:
     """Queue, read and deliver once more, an hour later."""
     place.clock.now += 3600
-    assert read_again(place.workplace.journal, place.row)
+    assert read_again(place.workplace.journal, place.row, Queue())
     assert place.state() is State.QUEUED
     assert place.read()
     place.deliver()
@@ -164,7 +171,7 @@ def test_reading_again_twice_writes_the_same_bytes(delivered: Place, model: Mode
     """A redelivered task of the second reading does nothing; its bytes depend on the journal, not on the clock."""
     model.version = "2"
     delivered.clock.now += 60
-    assert read_again(delivered.workplace.journal, delivered.row)
+    assert read_again(delivered.workplace.journal, delivered.row, Queue())
     row = delivered.row
     assert delivered.read()
     path = delivered.workplace.results_dir(row) / "sr.dcm"
@@ -178,10 +185,10 @@ def test_only_what_was_read_is_read_again(place: Place, files: tuple[Path, ...])
     """A series that waits for its first reading, or that somebody works on, is left alone."""
     journal = place.workplace.journal
     place.receive(*files)
-    assert not read_again(journal, place.row)
+    assert not read_again(journal, place.row, Queue())
     assert place.read()
     assert journal.take_lease(place.row, "somebody", 60.0)
-    assert not read_again(journal, place.row)
+    assert not read_again(journal, place.row, Queue())
     with pytest.raises(SgmriError, match="being worked on"):
         retract(journal, place.row, Reason.REJECTED_QUALITY)
     assert readings_of(place)[0].retracted is None

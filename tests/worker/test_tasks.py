@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ from conformance.phantoms import make_non_mr
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import Profile
 from dicom_io.spool import read_header
-from sgmri.errors import EngineError, EngineUnavailable, MalformedInstance
+from sgmri.errors import EngineError, EngineUnavailable, MalformedInstance, OutOfMemory
 from sgmri.geometry import Box
+from sgmri.interfaces import ReadingControl
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings, parse
 from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
+from worker import suspension
+from worker.admission import Admission
 from worker.outbox import Outbox
-from worker.tasks import read_one
+from worker.suspension import Mode
 
 
 def test_a_reading_ends_with_its_objects_in_the_outbox(place: Place, files: tuple[Path, ...]) -> None:
@@ -34,13 +38,11 @@ def test_a_reading_ends_with_its_objects_in_the_outbox(place: Place, files: tupl
 
 
 def test_a_second_message_does_nothing(place: Place, files: tuple[Path, ...]) -> None:
-    """A message that comes twice, or for another generation, finds no work."""
+    """A message that comes twice finds no work."""
     place.receive(*files)
     assert place.read()
     before = place.row
     assert not place.read()
-    assert not read_one(place.workplace, place.row.series_key, 7)
-    assert not read_one(place.workplace, "unknown", 0)
     assert place.row == before
 
 
@@ -81,6 +83,77 @@ def test_an_engine_that_recovers_ends_well(place: Place, files: tuple[Path, ...]
     place.clock.now = place.row.next_try_at
     assert place.read()
     assert place.row.attempts == 2
+
+
+def test_out_of_memory_is_tried_again_with_half_and_then_given_up(place: Place, files: tuple[Path, ...]) -> None:
+    """Each attempt that ran out of memory, or was killed for it, leaves the next one half; then FAILED says so."""
+    shares: list[float] = []
+    place.engine.failure = OutOfMemory("none left")
+    place.engine.told = lambda control: shares.append(control.memory_share)
+    place.receive(*files)
+    for reason in (Reason.OUT_OF_MEMORY, Reason.WORKER_LOST):
+        assert not place.read()
+        assert (place.row.state, place.row.reason) == (State.QUEUED, Reason.OUT_OF_MEMORY)
+        place.clock.now = place.row.next_try_at
+        place.workplace.journal.move(place.row, State.QUEUED, reason=reason)
+    assert not place.read()
+    assert (place.row.state, place.row.reason) == (State.FAILED, Reason.OUT_OF_MEMORY)
+    assert shares == [1.0, 0.5, 0.25]
+
+
+def test_a_reading_waits_for_free_memory(make_place: Callable[[Settings], Place], files: tuple[Path, ...]) -> None:
+    """With less than a reading needs none begins: a coded reason, no attempt, no line for each look, its place kept."""
+    place = make_place(parse({"worker": {"sweep_period_s": 0.01}}))
+    place.receive(*files)
+    before, lines = place.row, len(place.workplace.journal.timeline(place.row.series_key))
+    short = replace(place, workplace=replace(place.workplace, admission=Admission("cpu", least_bytes=1 << 60)))
+    for _ in range(5):
+        assert not short.read()
+        row = place.row
+        assert (row.state, row.reason, row.attempts) == (State.QUEUED, Reason.MEMORY_SHORT, 0)
+        assert (row.next_try_at, row.first_lane_at) == (place.clock.now + 0.01, before.first_lane_at)
+        place.clock.now = row.next_try_at
+    assert len(place.workplace.journal.timeline(row.series_key)) == lines
+    assert place.read()
+
+
+def test_a_suspension_gives_the_reading_under_way_back(
+    make_place: Callable[[Settings], Place], files: tuple[Path, ...]
+) -> None:
+    """Within a quarter of a lease the engine is told; the series keeps its place and is no attempt poorer."""
+    place = make_place(parse({"worker": {"lease_s": 0.4}}))
+    place.receive(*files)
+    before = place.row
+
+    def until_cancelled(control: ReadingControl) -> None:
+        suspension.change(place.workplace.journal, Mode.SUSPENDED)
+        while not control.is_cancelled():
+            time.sleep(0.02)
+
+    place.engine.told = until_cancelled
+    assert not place.read()
+    assert (place.row.state, place.row.attempts, place.row.first_lane_at) == (State.QUEUED, 0, before.first_lane_at)
+    assert not place.read(), "suspended"
+    suspension.change(place.workplace.journal, Mode.RUNNING)
+    place.engine.told = lambda control: None
+    assert place.read()
+
+
+def test_a_suspension_after_the_current_one_lets_it_end(
+    make_place: Callable[[Settings], Place], files: tuple[Path, ...]
+) -> None:
+    """The reading under way is not disturbed, and its delivery goes on."""
+    place = make_place(parse({"worker": {"lease_s": 0.4}}))
+    place.receive(*files)
+
+    def a_while(control: ReadingControl) -> None:
+        suspension.change(place.workplace.journal, Mode.FINISHING)
+        time.sleep(0.5)
+        assert not control.is_cancelled()
+
+    place.engine.told = a_while
+    assert place.read()
+    assert len(Outbox(journal=place.workplace.journal).waiting(commitment=True)) == 1
 
 
 def test_a_series_that_is_not_for_us_is_skipped_with_its_reason(place: Place, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from sgmri.errors import ConfigError, EngineUnavailable
+from sgmri.errors import ConfigError, OutOfMemory
 
 DType = Literal["float32", "bfloat16", "float16"]
 DTYPES: dict[DType, torch.dtype] = {
@@ -76,7 +76,7 @@ def memory_guard() -> Iterator[None]:
 
     Raises
     ------
-    EngineUnavailable
+    OutOfMemory
         If memory ran out.
     """
     try:
@@ -89,7 +89,7 @@ def memory_guard() -> Iterator[None]:
 def _raise_if_out_of_memory(error: Exception) -> None:
     # torch reports the CPU's lack of memory as a plain RuntimeError
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
-        raise EngineUnavailable(
+        raise OutOfMemory(
             "expected enough memory for weights, keys and values, found none left: free memory, lower the limit of "
             "key/value memory, or read fewer frames at once"
         ) from error

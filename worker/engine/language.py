@@ -58,6 +58,8 @@ class LanguageModel:
         self.vocabulary = self.decoder.vocabulary
         """Width of the logits."""
         self._kv_limit_bytes = kv_limit_bytes
+        self.memory_share = 1.0
+        """How much of its limit of keys and values is used (:class:`sgmri.interfaces.ReadingControl`)."""
         self._static = static
 
     @classmethod
@@ -330,15 +332,19 @@ class LanguageModel:
 
     def frames_a_session(self, prompt_tokens: int) -> int | None:
         """Return how many frames one session of :meth:`open_alone` may hold, beside room for answers; None: any."""
-        if self._kv_limit_bytes is None:
+        limit = self._limit_bytes()
+        if limit is None:
             return None
-        return max(1, self._kv_limit_bytes // (3 * prompt_tokens * self.decoder.token_bytes))
+        return max(1, limit // (3 * prompt_tokens * self.decoder.token_bytes))
+
+    def _limit_bytes(self) -> int | None:
+        return None if self._kv_limit_bytes is None else int(self._kv_limit_bytes * self.memory_share)
 
     def _check_limit(self, tokens: int) -> None:
-        needed = tokens * self.decoder.token_bytes
-        if self._kv_limit_bytes is not None and needed > self._kv_limit_bytes:
+        needed, limit = tokens * self.decoder.token_bytes, self._limit_bytes()
+        if limit is not None and needed > limit:
             raise EngineError(
-                f"expected keys and values of at most {self._kv_limit_bytes} bytes, found a need of {needed}: read "
+                f"expected keys and values of at most {limit} bytes, found a need of {needed}: read "
                 "fewer or smaller frames, or raise the limit"
             )
 
@@ -356,7 +362,8 @@ class LanguageModel:
 
     def _fits(self, session: PrefixSession, rows: Sequence[Row]) -> bool:
         needed = (session.length + self._capacity(session, rows)) * self.decoder.token_bytes
-        return self._kv_limit_bytes is None or needed <= self._kv_limit_bytes
+        limit = self._limit_bytes()
+        return limit is None or needed <= limit
 
 
 def _may_go_on(control: ReadingControl) -> bool:

@@ -139,6 +139,7 @@ class LocalSpeaker:
         """Encode a volume and read its prefix."""
         if self.encoder is None or self.language is None:
             raise EngineUnavailable("the model is closed; open the engine again")
+        self.language.memory_share = control.memory_share
         return LocalConversation(self, self.encoder, self.language, frames, control)
 
     def close(self) -> None:

@@ -1,0 +1,35 @@
+"""``sgmri lane``: put a queued series into another lane of the worklist."""
+
+import argparse
+import sys
+from typing import Any
+
+from plugin.cli.series import add_arguments, one_series
+from plugin.listener import open_journal
+from plugin.rules import LANES
+from plugin.settings import load
+from worker.worklist import Worklist
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("lane", help="put a queued series into another lane: stat, normal or off-peak")
+    add_arguments(parser)
+    parser.add_argument("lane", choices=list(LANES))
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Put it there; 2 where no single series is meant, 1 where it is not queued."""
+    settings = load(arguments.config)
+    journal = open_journal(settings)
+    try:
+        row = one_series(journal, arguments.key)
+        done = Worklist(journal=journal).move_to(row, LANES[arguments.lane], settings.queue)
+    finally:
+        journal.close()
+    if not done:
+        print(f"sgmri: a series that is {row.state} is not on the worklist", file=sys.stderr)
+        return 1
+    print(f"{row.series_key[:8]}  {row.lane} -> {LANES[arguments.lane]}")
+    return 0

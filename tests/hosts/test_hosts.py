@@ -1,0 +1,205 @@
+"""Two worker hosts: network namespaces behind a bridge that share the spool, and reach PostgreSQL and Redis by it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from redis import Redis
+
+from conformance.pacs import SmallPacs
+from conformance.phantoms import make, write
+from dicom_io.network import Destination
+from plugin.listener import ListenerService
+from plugin.parts import free_port
+from plugin.processes import Processes
+from plugin.settings import load
+from sgmri.lifecycle import State
+from tests.databases import Cluster, make_cluster
+from tests.e2e.system import require
+from tests.senders import send
+from worker import suspension
+from worker.journal import Journal
+from worker.outbox import Outbox
+from worker.suspension import Mode
+
+pytestmark = pytest.mark.hosts
+
+BRIDGE = "10.213.77.1"
+HOSTS = {"sgmri-one": "10.213.77.11", "sgmri-two": "10.213.77.12"}
+SERIES = 12
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@contextmanager
+def network() -> Iterator[None]:
+    """Make a bridge and two hosts on it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and iproute2")
+    with ExitStack() as made:
+        ip("link", "add", "sgmri-br", "type", "bridge")
+        made.callback(ip, "link", "del", "sgmri-br")
+        ip("addr", "add", f"{BRIDGE}/24", "dev", "sgmri-br")
+        ip("link", "set", "sgmri-br", "up")
+        for number, (name, address) in enumerate(HOSTS.items()):
+            ip("netns", "add", name)
+            made.callback(ip, "netns", "del", name)
+            ip("link", "add", f"sgmri-v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", f"sgmri-v{number}", "master", "sgmri-br", "up")
+            for arguments in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
+                ip("-n", name, *arguments)
+            ip("-n", name, "link", "set", "lo", "up")
+        yield
+
+
+@dataclass
+class Site:
+    """What both hosts share, and the hosts."""
+
+    directory: Path
+    cluster: Cluster
+    processes: Processes
+    redis_port: int
+    postgres_port: int
+    pacs_port: int
+
+    def config(self, address: str) -> Path:
+        """Write the configuration of whoever reaches database and broker by this address."""
+        path = self.directory / f"{address}.toml"
+        path.write_text(
+            f"""
+[listener]
+port = 0
+min_free_bytes = 1
+[[listener.peers]]
+ae_title = "SCANNER"
+[[listener.peers]]
+ae_title = "SMALLPACS"
+[storage]
+state_dir = "{self.directory / "state"}"
+journal_url = "postgresql+psycopg://sgmri@{address}:{self.postgres_port}/postgres"
+[series]
+quiet_period_s = 0.5
+[broker]
+url = "redis://{address}:{self.redis_port}/0"
+[worker]
+engine = "classical"
+lease_s = 4.0
+sweep_period_s = 0.5
+min_free_memory_bytes = 1
+[delivery]
+ae_title = "SMALLPACS"
+port = {self.pacs_port}
+retry_first_s = 1.0
+""",
+            encoding="utf-8",
+        )
+        return path
+
+    def start_host(self, name: str) -> "Popen[bytes]":
+        """Start a reading worker on a host; its name is the host's, also in the journal."""
+        serve = f"{sys.executable} -m plugin.cli serve worker --queues reading --config {self.config(BRIDGE)}"
+        return self.processes.start(
+            name, ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", f"hostname {name} && exec {serve}"]
+        )
+
+    def start_redis(self) -> None:
+        arguments = ["--bind", "127.0.0.1", BRIDGE, "--protected-mode", "no", "--port", str(self.redis_port)]
+        self.processes.start("redis", ["redis-server", *arguments, "--save", "", "--dir", str(self.directory)])
+
+    def start_postgres(self) -> None:
+        self.cluster.start(f"-c listen_addresses=127.0.0.1,{BRIDGE}", f"-p {self.postgres_port}")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    require("redis-server")
+    with network(), Processes(tmp_path) as processes:
+        cluster = make_cluster()
+        try:
+            with (cluster.directory / "cluster" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {BRIDGE}/24 trust\n")
+            running = Site(
+                directory=tmp_path,
+                cluster=cluster,
+                processes=processes,
+                redis_port=free_port(),
+                postgres_port=free_port(),
+                pacs_port=free_port(),
+            )
+            running.start_postgres()
+            running.start_redis()
+            yield running
+            processes.stop_all()
+            cluster.stop()
+        finally:
+            shutil.rmtree(cluster.directory, ignore_errors=True)
+
+
+def wait_for(journal: Journal, what: str, there: Callable[[], bool], timeout_s: float = 240.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not there():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: {[(row.state, row.reason, row.attempts) for row in journal.all_series()]}")
+        time.sleep(0.02)
+
+
+def reading_hosts(journal: Journal) -> set[str]:
+    return {(row.lease_owner or "").partition("/")[0] for row in journal.all_series(State.READING)}
+
+
+@pytest.mark.timeout(900)
+def test_two_hosts_share_the_load_and_one_that_dies_loses_nothing(site: Site) -> None:
+    """Both read; one is killed in mid reading, the broker is wiped, the database restarts: every series comes once."""
+    local = site.config("127.0.0.1")
+    service = ListenerService(load(local))
+    service.start()
+    journal = service.journal
+    peers = {"SGMRI": ("127.0.0.1", service.port)}
+    with SmallPacs("SMALLPACS", directory=site.directory / "pacs", peers=peers, port=site.pacs_port) as pacs:
+        try:
+            suspension.change(journal, Mode.FINISHING)
+            serve = [sys.executable, "-m", "plugin.cli", "serve", "worker", "--queues", "delivery"]
+            site.processes.start("delivery", [*serve, "--config", str(local)])
+            listener = Destination(ae_title="SGMRI", host="127.0.0.1", port=service.port, calling_ae_title="SCANNER")
+            for seed in range(SERIES):
+                paths = write(make("brain", seed=seed), site.directory / f"scanner-{seed}")
+                send(listener, paths)
+            wait_for(journal, "all queued", lambda: journal.counts() == {State.QUEUED: SERIES})
+
+            hosts = {name: site.start_host(name) for name in HOSTS}
+            logs = [site.processes.log(name) for name in HOSTS]
+            wait_for(journal, "hosts are ready", lambda: all("[tasks]" in log.read_text() for log in logs))
+            suspension.change(journal, Mode.RUNNING)
+            seen: set[str] = set()
+
+            def shared() -> bool:
+                now = reading_hosts(journal)
+                seen.update(now)
+                return seen == set(HOSTS) and "sgmri-one" in now
+
+            wait_for(journal, "both hosts read", shared)
+            site.processes.kill(hosts["sgmri-one"])
+            with Redis(port=site.redis_port) as client:
+                client.flushall()
+            site.cluster.stop("fast")
+            site.start_postgres()
+            wait_for(journal, "all committed", lambda: journal.counts() == {State.COMMITTED: SERIES})
+
+            rows = journal.all_series()
+            results = [result for row in rows for result in Outbox(journal=journal).results(row)]
+            assert len(pacs.archive) == len(results) == len({result.sop_instance_uid for result in results})
+            print(f"\nhosts that read: {sorted(seen)}; attempts: {sorted(row.attempts for row in rows)}; ", end="")
+            print(f"objects at the PACS: {len(pacs.archive)} of {SERIES} series")
+        finally:
+            service.stop()
