@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import delete, insert, select, update
 
 from sgmri.lifecycle import Reason, State
+from sgmri.outlets import DEFAULT_NAME
 from worker.journal import Journal, SeriesRow, series_row
 from worker.journal_tables import COMMITMENTS, RESULTS, REVISIONS, SERIES
 
@@ -149,6 +150,7 @@ class Outbox:
                     transaction_uid=transaction_uid,
                     series_key=row.series_key,
                     generation=row.generation,
+                    destination=DEFAULT_NAME,
                     requested_at=self.journal.clock(),
                 )
             )
