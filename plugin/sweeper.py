@@ -16,6 +16,7 @@ from plugin.indexer import Indexer
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
+from worker.destinations import targets
 from worker.journal import SeriesRow
 from worker.outbox import Outbox
 
@@ -43,7 +44,7 @@ class Sweeper:
         self._indexer = indexer
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
-        self._outbox = Outbox(journal=dispatcher.journal)
+        self._outbox = Outbox(journal=dispatcher.journal, targets=targets(settings))
         self._rung: dict[tuple[str, int, State], float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -88,10 +89,7 @@ class Sweeper:
             self._dispatcher.decide(row)
         for row in self._outbox.abandoned():
             self._dispatcher.abandon(row, self._settings.worker.max_attempts)
-        delivery = self._settings.delivery
-        waiting = self._outbox.waiting(commitment=delivery.commitment)
-        if not delivery.ae_title:
-            waiting = tuple(row for row in waiting if row.state is State.QUEUED)
+        waiting = self._outbox.waiting()
         self._rung = {key: at for key, at in self._rung.items() if key in {_key(row) for row in waiting}}
         readings = [row for row in waiting if row.state is State.QUEUED]
         deliveries = [row for row in waiting if row.state is not State.QUEUED]

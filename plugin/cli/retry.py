@@ -8,7 +8,9 @@ from plugin.cli.series import add_arguments, one_series
 from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
-from worker.journal import Journal, SeriesRow
+from worker.deliveries import is_in_hand
+from worker.destinations import targets
+from worker.journal import SeriesRow
 from worker.outbox import Outbox
 
 
@@ -21,10 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
-    journal = open_journal(load(arguments.config))
+    settings = load(arguments.config)
+    journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
-        after = put_back(journal, row)
+        after = put_back(Outbox(journal=journal, targets=targets(settings)), row)
     finally:
         journal.close()
     if after is None:
@@ -34,18 +37,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def put_back(journal: Journal, row: SeriesRow) -> State | None:
+def put_back(outbox: Outbox, row: SeriesRow) -> State | None:
     """Let a series be tried at once, with its attempts forgotten.
 
     Returns
     -------
     The state it is put into; None where there is nothing to try, or somebody is at it.
     """
+    journal = outbox.journal
     if row.state is State.FAILED:
-        after = State.READ if Outbox(journal=journal).results(row) else State.QUEUED
-    elif row.state in (State.QUEUED, State.READ, State.STORED) and row.lease_until <= journal.clock():
+        after = State.READ if outbox.results(row) else State.QUEUED
+    elif row.state in (State.QUEUED, State.READ, State.STORED) and not is_in_hand(journal, row):
         after = row.state
     else:
         return None
-    done = journal.move(row, after, attempts=0, deliveries=0, next_try_at=0.0, lease_owner=None, lease_until=0.0)
+    with journal.begin() as connection:
+        done = journal.move_within(
+            connection, row, after, attempts=0, deliveries=0, next_try_at=0.0, lease_owner=None, lease_until=0.0
+        )
+        if done:
+            outbox.deliveries.try_now(connection, row)
     return after if done else None

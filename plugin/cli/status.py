@@ -12,6 +12,9 @@ from plugin.settings import load
 from plugin.sweeper import depth
 from sgmri.lifecycle import Reason
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
+from worker.deliveries import Deliveries
+from worker.delivery import breakers
+from worker.destinations import targets
 from worker.journal import SeriesRow
 from worker.revisions import ReadingRow, readings
 
@@ -33,6 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
         counts = journal.counts()
         rows = journal.all_series()[-arguments.last :]
         readings_of = {row.series_key: readings(journal, row.series_key) for row in rows}
+        deliveries = Deliveries(journal=journal, targets=targets(settings))
+        deliveries_of = {row.series_key: _deliveries(deliveries, row) for row in rows}
+        away = sorted(breakers(journal, settings).open())
     finally:
         journal.close()
     waiting = {queue: depth(settings.broker.url, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
@@ -41,19 +47,54 @@ def run(arguments: argparse.Namespace) -> int:
         document = {
             "counts": {state.value: count for state, count in sorted(counts.items())},
             "messages": waiting,
-            "series": [_mapping(row, readings_of[row.series_key], now) for row in rows],
+            "unreachable": away,
+            "series": [
+                _mapping(row, readings_of[row.series_key], now) | {"deliveries": deliveries_of[row.series_key]}
+                for row in rows
+            ],
         }
         print(json.dumps(document, indent=2))
         return 0
     print(" ".join(f"{state}={count}" for state, count in sorted(counts.items())) or "no series yet")
     print(" ".join(f"messages.{queue}={'?' if count is None else count}" for queue, count in waiting.items()))
+    for name in away:
+        print(f"{name} cannot be reached and is only probed; what is for it waits")
     for row in rows:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
         print(
             f"{row.series_key[:8]}  {row.state}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
-            f"{_revision(readings_of[row.series_key])}"
+            f"{_revision(readings_of[row.series_key])}{_where(deliveries_of[row.series_key])}"
         )
     return 0
+
+
+def _deliveries(deliveries: Deliveries, row: SeriesRow) -> list[dict[str, object]]:
+    """Return how far the present reading has come at each destination, and the objects that it does not take."""
+    return [
+        {
+            "destination": one.destination,
+            "state": one.state.value,
+            "reason": one.reason.value,
+            "tries": one.tries,
+            "objects": len(objects),
+            "stored": sum(each.stored_at is not None for each in objects),
+            "committed": sum(each.committed_at is not None for each in objects),
+            "refused": {each.kind: each.reason.value for each in objects if each.reason is not Reason.NONE},
+        }
+        for one in deliveries.of(row)
+        for objects in [deliveries.objects(one)]
+    ]
+
+
+def _where(deliveries: Sequence[dict[str, Any]]) -> str:
+    """Say how each destination stands where there are several, and which objects one does not take."""
+    said = ""
+    for one in deliveries:
+        refused = "".join(f", {kind} {reason}" for kind, reason in one["refused"].items())
+        if len(deliveries) > 1 or refused:
+            why = "" if one["reason"] == Reason.NONE else f" ({one['reason']})"
+            said += f"; {one['destination']}: {one['state']}{why}{refused}"
+    return said
 
 
 def _revision(known: Sequence[ReadingRow]) -> str:

@@ -167,7 +167,7 @@ def test_without_commitment_stored_is_the_end(
         place.read()
         place.deliver()
         assert place.row.state is State.STORED
-        assert Outbox(journal=place.workplace.journal).waiting(commitment=False) == ()
+        assert place.workplace.outbox.waiting() == ()
 
 
 def test_a_pacs_that_is_away_is_tried_again_later_each_time(
