@@ -126,14 +126,18 @@ class StowUserAgent:
         except requests.HTTPError as error:
             assert error.response is not None
             return (refused or _refuse)(error.response)
+        except requests.JSONDecodeError as error:
+            raise _unreadable(error) from None
         except requests.RequestException as error:
             raise PeerUnavailable(
                 f"expected an answer of the destination, found {type(error).__name__}; check its url, {_RETRY_LATER}"
             ) from None
         except _UNREADABLE as error:
-            raise PeerBusy(
-                f"expected DICOM JSON from the destination, found {type(error).__name__}; {_RETRY_LATER}"
-            ) from None
+            raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> PeerBusy:
+    return PeerBusy(f"expected DICOM JSON from the destination, found {type(error).__name__}; {_RETRY_LATER}")
 
 
 def _refuse(response: requests.Response) -> NoReturn:

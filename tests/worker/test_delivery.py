@@ -1,7 +1,8 @@
 """Deliveries to one and several destinations, with real SCPs on loopback."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sgmri.errors import PeerUnavailable
 from sgmri.geometry import Box
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings, parse
+from tests.deliveries import pacs_at, to, waiting
 from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, small
 from worker.deliveries import DeliveryRow
@@ -25,15 +27,6 @@ from worker.revisions import readings
 from worker.tasks import deliver_one
 
 BOXES = {index: Box(x0=10, y0=12, x1=30, y1=28) for index in (3, 4)}
-
-
-def to(*destinations: dict[str, object], **delivery: object) -> Settings:
-    patience = {"retry_first_s": 5.0, "timeout_s": 3.0, **delivery}
-    return parse({"delivery": patience, "destination": list(destinations)})
-
-
-def pacs_at(port: int, name: str = "pacs", **keys: object) -> dict[str, object]:
-    return {"name": name, "ae_title": "SMALLPACS", "port": port, "commitment": "none", **keys}
 
 
 @pytest.fixture
@@ -52,6 +45,13 @@ def read_place(make_place: Callable[[Settings], Place], files: tuple[Path, ...])
     return made
 
 
+@pytest.fixture
+def wait(tmp_path: Path) -> Iterator[Callable[[Settings], Place]]:
+    """Make a place where small objects wait, a SEG and an SR."""
+    with ExitStack() as places:
+        yield lambda settings: places.enter_context(waiting(settings, tmp_path))
+
+
 def deliveries(place: Place) -> dict[str, DeliveryRow]:
     return {one.destination: one for one in place.workplace.outbox.deliveries.of(place.row)}
 
@@ -60,10 +60,10 @@ def standing(place: Place) -> dict[str, tuple[State, Reason]]:
     return {name: (one.state, one.reason) for name, one in deliveries(place).items()}
 
 
-def test_a_dead_destination_holds_no_other_back(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_a_dead_destination_holds_no_other_back(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """The one that lives has SEG and SR at the first try; the series waits for the dead one, with its reason."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(1, "dead"), pacs_at(pacs.port, "alive")))
+        place = wait(to(pacs_at(1, "dead"), pacs_at(pacs.port, "alive")))
         place.deliver()
         assert len(pacs.archive) == 2
     assert standing(place) == {
@@ -75,11 +75,11 @@ def test_a_dead_destination_holds_no_other_back(read_place: Callable[[Settings],
 
 
 def test_the_series_is_committed_when_all_that_prove_have_proved(
-    read_place: Callable[[Settings], Place], tmp_path: Path
+    wait: Callable[[Settings], Place], tmp_path: Path
 ) -> None:
     """One destination lists what it has, one is not asked: both stored and one proof make the series COMMITTED."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(pacs.port, "proves", commitment="query"), pacs_at(pacs.port, "trusted")))
+        place = wait(to(pacs_at(pacs.port, "proves", commitment="query"), pacs_at(pacs.port, "trusted")))
         place.deliver()
     assert standing(place) == {
         "proves": (State.COMMITTED, Reason.NONE),
@@ -89,10 +89,10 @@ def test_the_series_is_committed_when_all_that_prove_have_proved(
     assert all(result.committed_at is not None for result in place.workplace.outbox.results(place.row))
 
 
-def test_given_up_at_one_is_failed_for_the_series(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_given_up_at_one_is_failed_for_the_series(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """After the days that are allowed the dead destination is FAILED; what the other took stays taken."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(1, "dead"), pacs_at(pacs.port, "alive")))
+        place = wait(to(pacs_at(1, "dead"), pacs_at(pacs.port, "alive")))
         place.deliver()
         place.clock.now += 604_801
         place.deliver()
@@ -130,21 +130,19 @@ def test_destinations_with_other_profiles_get_other_objects(
 
 
 def test_only_readings_of_its_question_sets_go_to_a_destination(
-    read_place: Callable[[Settings], Place], tmp_path: Path
+    wait: Callable[[Settings], Place], tmp_path: Path
 ) -> None:
     """A destination for knees hears nothing of a brain."""
     with small(tmp_path) as pacs:
-        place = read_place(
-            to(pacs_at(1, "knees", question_sets=["knee-1"]), pacs_at(pacs.port, question_sets=["brain-1"]))
-        )
+        place = wait(to(pacs_at(1, "knees", question_sets=["knee-1"]), pacs_at(pacs.port, question_sets=["brain-1"])))
         place.deliver()
     assert standing(place) == {"pacs": (State.STORED, Reason.NONE)}
     assert place.state() is State.STORED
 
 
-def test_a_destination_set_later_gets_what_still_waits(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_a_destination_set_later_gets_what_still_waits(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """A series that was read without any destination is rung for, and delivered, once there is one."""
-    place = read_place(parse({}))
+    place = wait(parse({}))
     assert place.workplace.outbox.waiting() == ()
     with small(tmp_path) as pacs:
         place = replace(place, workplace=replace(place.workplace, settings=to(pacs_at(pacs.port))))
@@ -154,10 +152,10 @@ def test_a_destination_set_later_gets_what_still_waits(read_place: Callable[[Set
     assert place.workplace.outbox.waiting() == ()
 
 
-def test_a_delivery_that_was_cut_off_is_completed(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_a_delivery_that_was_cut_off_is_completed(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """Killed between SEG and SR: when the lease has run out the SR alone is sent, and no sooner."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(pacs.port)))
+        place = wait(to(pacs_at(pacs.port)))
         ours = place.workplace.outbox.deliveries
         held = ours.take_lease(deliveries(place)["pacs"], "killed", 60.0)
         assert held is not None
@@ -174,10 +172,10 @@ def test_a_delivery_that_was_cut_off_is_completed(read_place: Callable[[Settings
     assert place.state() is State.STORED
 
 
-def test_many_messages_at_once_send_nothing_twice(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_many_messages_at_once_send_nothing_twice(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """Four workers rung for one series make one of them send each object once."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(pacs.port)))
+        place = wait(to(pacs_at(pacs.port)))
         row = place.row
         arguments = (place.workplace, row.series_key, row.generation)
         workers = [threading.Thread(target=deliver_one, args=arguments) for _ in range(4)]
@@ -191,10 +189,10 @@ def test_many_messages_at_once_send_nothing_twice(read_place: Callable[[Settings
     assert place.state() is State.STORED
 
 
-def test_a_refusal_of_what_is_there_already_is_success(read_place: Callable[[Settings], Place], tmp_path: Path) -> None:
+def test_a_refusal_of_what_is_there_already_is_success(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """A PACS that answers Cannot Understand to a second copy, but lists the object, has it."""
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(pacs.port)))
+        place = wait(to(pacs_at(pacs.port)))
         directory = place.workplace.results_dir(place.row)
         paths = [directory / result.file_name for result in place.workplace.outbox.results(place.row)]
         scu = StoreScu(peer(place.workplace.settings, place.workplace.settings.outlets[0]))
@@ -207,12 +205,10 @@ def test_a_refusal_of_what_is_there_already_is_success(read_place: Callable[[Set
     assert place.state() is State.STORED
 
 
-def test_one_object_that_is_refused_holds_back_no_other(
-    read_place: Callable[[Settings], Place], tmp_path: Path
-) -> None:
+def test_one_object_that_is_refused_holds_back_no_other(wait: Callable[[Settings], Place], tmp_path: Path) -> None:
     """The refused object is tried again in an hour, and stays with its reason; the destination is not left alone."""
     with small(tmp_path, PacsBehaviour(store_status=0xC001, answers_commitment=False)) as pacs:
-        place = read_place(to(pacs_at(pacs.port)))
+        place = wait(to(pacs_at(pacs.port)))
         place.deliver()
         (one,) = deliveries(place).values()
         assert (one.state, one.reason) == (State.READ, Reason.STORE_REFUSED)
@@ -222,12 +218,12 @@ def test_one_object_that_is_refused_holds_back_no_other(
 
 
 def test_what_a_destination_does_not_list_in_time_is_sent_again(
-    read_place: Callable[[Settings], Place], tmp_path: Path
+    wait: Callable[[Settings], Place], tmp_path: Path
 ) -> None:
     """Proof by C-FIND: an object that was lost after its C-STORE is asked for until the time is up, then sent again."""
     settings = {"commitment": "query"}
     with small(tmp_path) as pacs:
-        place = read_place(to(pacs_at(pacs.port, **settings)))
+        place = wait(to(pacs_at(pacs.port, **settings)))
         lost = place.workplace.outbox.results(place.row)[0]
         # the destination lost the SEG: the journal says stored, and it does not list it
         ours = place.workplace.outbox.deliveries
@@ -244,11 +240,11 @@ def test_what_a_destination_does_not_list_in_time_is_sent_again(
 
 
 def test_a_dead_pacs_is_probed_and_the_queue_drains_when_it_is_back(
-    read_place: Callable[[Settings], Place], tmp_path: Path
+    wait: Callable[[Settings], Place], tmp_path: Path
 ) -> None:
     """After three failures nobody calls it; one probe an interval, by one series; when it answers all is due."""
     port = _free(tmp_path)
-    place = read_place(to(pacs_at(port), max_connection_failures=3, probe_interval_s=60.0))
+    place = wait(to(pacs_at(port), max_connection_failures=3, probe_interval_s=60.0))
     outbox = place.workplace.outbox
     for _ in range(3):
         place.deliver()
