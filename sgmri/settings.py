@@ -155,7 +155,7 @@ class Delivery:
     max_connection_failures: int = _key(
         3, "after this many failed connections in a row, a destination is left alone and only probed"
     )
-    probe_interval_s: float = _key(60.0, "time between two probes of a destination that is left alone", unit="s")
+    probe_interval_s: float = _key(30.0, "time between two probes of a destination that is left alone", unit="s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
 from sgmri.outlets import Outlet
 from tests.worker.place import Clock
+from worker.breakers import Breakers, Gate
 from worker.database import open_database, sqlite_url
 from worker.deliveries import DeliveryRow
 from worker.destinations import Target
@@ -364,3 +365,53 @@ def test_an_unusable_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"storage\.journal_url") as caught:
         Journal(url)
     assert url not in str(caught.value)
+
+
+def test_all_workers_share_a_breaker(journal: Journal, clock: Clock) -> None:
+    """Failures in a row open it; of many who come when a probe is due one gets it; an answer makes all due at once."""
+    outbox = outbox_of(journal)
+    first, second = (Breakers(journal=journal, max_failures=2, probe_interval_s=30.0) for _ in range(2))
+    held = outbox.deliveries.move(
+        _begun(outbox), State.READ, reason=Reason.PEER_UNAVAILABLE, next_try_at=clock.now + 3600
+    )
+    assert held
+    assert not first.failed("pacs")
+    assert second.gate("pacs") is Gate.CLOSED
+    assert second.failed("pacs")
+    assert (first.gate("pacs"), second.gate("pacs")) == (Gate.OPEN, Gate.OPEN)
+    assert outbox.waiting() == ()
+    clock.now += 31
+    assert len(outbox.waiting()) == 1
+    assert (first.gate("pacs"), second.gate("pacs")) == (Gate.PROBE, Gate.OPEN)
+    assert outbox.waiting() == ()
+    assert second.answered("pacs")
+    assert first.open() == {}
+    assert delivery(outbox).next_try_at == 0.0
+    assert len(outbox.waiting()) == 1
+    assert not first.failed("pacs"), "the count begins anew"
+
+
+def _begun(outbox: Outbox) -> DeliveryRow:
+    assert outbox.put(reading(outbox.journal), objects())
+    return delivery(outbox)
+
+
+def test_only_one_worker_delivers_to_a_destination(journal: Journal, clock: Clock) -> None:
+    """Several workers want the same delivery: one gets it, and a silent one loses it after its lease."""
+    outbox = outbox_of(journal)
+    one, taken = _begun(outbox), []
+
+    def want(name: str) -> None:
+        taken.append(outbox.deliveries.take_lease(one, name, 60.0))
+
+    threads = [threading.Thread(target=want, args=(f"w{place}",)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (held,) = [each for each in taken if each is not None]
+    assert outbox.waiting() == ()
+    clock.now += 61
+    assert len(outbox.waiting()) == 1
+    assert outbox.deliveries.take_lease(held, "another", 60.0) is not None
+    assert not outbox.deliveries.move(held, State.STORED), "the first one's late word is dropped"
