@@ -4,6 +4,7 @@ import queue
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -31,6 +32,8 @@ from tests.deliveries import delivery_of, pacs_at, to, waiting
 from tests.worker.place import Place
 from worker.delivery import breakers
 from worker.tasks import Workplace, deliver_one
+
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -127,6 +130,7 @@ def test_a_pacs_that_rejects_us_is_tried_slowly(wait: Callable[..., Place], tmp_
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
 def test_many_series_and_a_dead_pacs_cost_one_probe_an_interval(wait: Callable[..., Place], count: int) -> None:
     """Row 48: calls that go out while it is dead are counted; when it is back, every series arrives once."""
     with _counting_port() as (port, calls):
@@ -185,6 +189,58 @@ def _counting_port() -> Iterator[tuple[int, list[float]]]:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+_WORKER = """
+import sys
+from pathlib import Path
+from dicom_io.spool import Spool
+from plugin.settings import load
+from worker.database import sqlite_url
+from worker.journal import Journal
+from worker.tasks import Workplace, deliver_one
+
+directory = Path(sys.argv[1])
+place = Workplace(
+    settings=load(directory / "sgmri.toml", {}),
+    journal=Journal(sqlite_url(directory)),
+    spool=Spool(directory / "spool"),
+    outbox_dir=directory / "outbox",
+    engine=lambda: None,
+)
+deliver_one(place, place.journal.all_series()[0].series_key, 0)
+"""
+
+
+def test_a_worker_killed_between_two_objects_leaves_one_of_each(wait: Callable[..., Place], tmp_path: Path) -> None:
+    """Row 44: kill -9 when the SEG is stored and the SR comes; another worker sends the SR, and no second SEG."""
+    killed = threading.Event()
+    with scp(Stub()) as stub:
+        (tmp_path / "sgmri.toml").write_text(
+            f'[[destination]]\nname = "pacs"\nae_title = "SMALLPACS"\nport = {stub.port}\ncommitment = "none"\n'
+        )
+        place = wait(to(pacs_at(stub.port)))
+        with subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path)], cwd=_ROOT) as worker:
+
+            def kill_at_the_second(event: evt.Event) -> int:
+                if not stub.stored or killed.is_set():
+                    return 0x0000
+                worker.kill()
+                worker.wait()
+                killed.set()
+                return 0xC000
+
+            stub.answer = kill_at_the_second
+        assert killed.wait(20)
+        seg, sr = place.workplace.outbox.deliveries.objects(delivery_of(place))
+        assert (seg.stored_at is None, sr.stored_at) == (False, None)
+        place.clock.now = delivery_of(place).lease_until - 1
+        place.deliver()
+        assert len(stub.stored) == 1, "its lease still runs"
+        place.clock.now = delivery_of(place).lease_until
+        place.deliver()
+        assert stub.stored == [seg.sop_instance_uid, sr.sop_instance_uid]
+    assert place.state() is State.STORED
 
 
 def test_an_association_is_kept_and_replaced_when_it_broke(wait: Callable[..., Place]) -> None:
