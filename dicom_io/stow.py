@@ -68,6 +68,8 @@ class StowUserAgent:
         PeerUnavailable
             If the server does not answer, or answers that it cannot now.
         """
+        if not instances:
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values are the receiver's business
             datasets = [dcmread(instance.path) for instance in instances]

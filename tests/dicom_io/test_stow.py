@@ -163,6 +163,12 @@ def test_an_answer_that_is_no_dicom_is_no_success(origin: Origin, instances: lis
         outcomes(origin, instances)
 
 
+def test_nothing_to_store_asks_nothing(origin: Origin) -> None:
+    """What was stored in an earlier generation makes no request without a part."""
+    assert outcomes(origin, []) == []
+    assert origin.paths == []
+
+
 def test_nobody_there_and_no_answer_are_transient(origin: Origin, instances: list[Sendable]) -> None:
     """A closed port and a server that is silent raise the transient error of the peer."""
     gone = Origin(url="http://127.0.0.1:1/dicom-web")
