@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,6 +50,10 @@ def origin() -> Iterator[Origin]:
             self._reply()
 
         def _reply(self) -> None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # who asked did not wait for it
+                self._answer()
+
+        def _answer(self) -> None:
             told.paths.append(self.path)
             told.authorisations.append(self.headers["Authorization"])
             time.sleep(told.wait_s)
