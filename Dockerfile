@@ -14,7 +14,7 @@ RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/sgmri --shell 
     && install --directory --owner sgmri --group sgmri --mode 0700 /var/lib/sgmri
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     python3 -m venv /opt/sgmri \
-    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres]"
+    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres,stow]"
 USER 10001:10001
 WORKDIR /var/lib/sgmri
 VOLUME /var/lib/sgmri
@@ -47,7 +47,7 @@ RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/sgmri --shell 
     && install --directory --owner sgmri --group sgmri --mode 0700 /var/lib/sgmri
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     python3 -m venv /opt/sgmri \
-    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres,worker-gpu]"
+    && /opt/sgmri/bin/pip install --no-cache-dir "$(echo /wheels/sgmri-*.whl)[postgres,stow,worker-gpu]"
 USER 10001:10001
 WORKDIR /var/lib/sgmri
 VOLUME /var/lib/sgmri

@@ -61,7 +61,7 @@ def device_uid(engine: EngineIdentity) -> str:
 
 
 def reading_key(reading: Reading) -> str:
-    """Return the key of a reading: which frames were read, by whom, what was asked, and what was retracted before.
+    """Return the key of a reading: what was read, by whom, what was asked, what was retracted before, in which form.
 
     The order of the frames does not matter; when they were read does not either.
 
@@ -74,6 +74,8 @@ def reading_key(reading: Reading) -> str:
     words = [*sources, engine.name, engine.version, engine.digest, reading.question_set_id]
     if reading.edition:
         words.append(f"edition {reading.edition}")
+    if reading.form:
+        words.append(f"form {reading.form}")
     return hashlib.sha256(_SEPARATOR.join(words).encode()).hexdigest()
 
 

@@ -13,11 +13,12 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from dicom_io.services import UNCOMPRESSED, VERIFICATION
-from sgmri.errors import PeerUnavailable, StoreRefused
+from sgmri.errors import PeerRejects, PeerUnavailable, Undeliverable
 
 _log = logging.getLogger(__name__)
 
 NO_CONTEXT = 0x0122  # SOP class not supported (PS3.7 Annex C)
+_REJECTED_PERMANENT = 1  # PS3.8 9.3.4
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd context ids 1 to 255
 
 
@@ -46,15 +47,15 @@ Context = tuple[str, Sequence[UID]]
 """SOP class and the transfer syntaxes proposed for it in one presentation context."""
 
 
-@contextmanager
-def associate(
+def open_association(
     destination: Destination,
     contexts: Sequence[Context],
     *,
     scp_roles: Sequence[str] = (),
     handlers: Sequence[tuple[evt.InterventionEvent, Callable[[evt.Event], int]]] = (),
-) -> Iterator[Association]:
-    """Open an association and release it at the end.
+    idle_timeout_s: float | None = None,
+) -> Association:
+    """Open an association.
 
     Parameters
     ----------
@@ -66,17 +67,19 @@ def associate(
         SOP classes for which we propose to be SCP (C-GET, PS3.7 D.3.3.4).
     handlers
         pynetdicom intervention handlers.
+    idle_timeout_s
+        It is released after this time without traffic; None: aborted after the destination's ``timeout_s``.
 
     Raises
     ------
     PeerUnavailable
-        If the association is refused, rejected, aborted or times out.
-    StoreRefused
+        If the association is refused, rejected (for good: PeerRejects), aborted or times out.
+    Undeliverable
         If the peer accepts none of the contexts.
     """
     ae = AE(ae_title=destination.calling_ae_title)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
-    ae.connection_timeout = destination.timeout_s
+    ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = destination.timeout_s
+    ae.network_timeout = idle_timeout_s or destination.timeout_s
     for sop_class_uid, syntaxes in contexts:
         ae.add_requested_context(sop_class_uid, list(syntaxes))
     association = ae.associate(
@@ -86,18 +89,34 @@ def associate(
         ext_neg=[_scp_role(uid) for uid in scp_roles],
         evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
     )
+    if idle_timeout_s:
+        association.network_timeout_response = "A-RELEASE"
     if association.rejected_contexts and not association.accepted_contexts:
         # pynetdicom aborts such an association by itself
-        raise StoreRefused(
+        raise Undeliverable(
             f"{destination.ae_title} takes none of the proposed SOP classes and transfer syntaxes; let its "
             "administrator enable them",
             NO_CONTEXT,
         )
     if not association.is_established:
-        raise PeerUnavailable(
+        error = PeerRejects if _is_rejected_for_good(association) else PeerUnavailable
+        raise error(
             f"expected an association with {destination.ae_title}, found it {_what_happened(association)}; check that "
             "it runs, knows our AE title and may be reached from here"
         )
+    return association
+
+
+@contextmanager
+def associate(
+    destination: Destination,
+    contexts: Sequence[Context],
+    *,
+    scp_roles: Sequence[str] = (),
+    handlers: Sequence[tuple[evt.InterventionEvent, Callable[[evt.Event], int]]] = (),
+) -> Iterator[Association]:
+    """Open an association and release it at the end; see :func:`open_association`."""
+    association = open_association(destination, contexts, scp_roles=scp_roles, handlers=handlers)
     try:
         yield association
     finally:
@@ -129,6 +148,11 @@ def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     role.scu_role = False
     role.scp_role = True
     return role
+
+
+def _is_rejected_for_good(association: Association) -> bool:
+    answer = association.acceptor.primitive
+    return association.is_rejected and answer is not None and answer.result == _REJECTED_PERMANENT
 
 
 def _what_happened(association: Association) -> str:

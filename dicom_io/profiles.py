@@ -10,6 +10,7 @@ from typing import Final
 
 from dicom_io.kinds import ResultKind
 from sgmri.errors import ConfigError
+from sgmri.outlets import Outlet
 from sgmri.settings import Delivery
 
 
@@ -56,13 +57,15 @@ KINDS: Final[Mapping[str, frozenset[ResultKind]]] = MappingProxyType(
 """Viewer -> the objects that it shows."""
 
 
-def profile_for(delivery: Delivery) -> Profile:
+def profile_for(delivery: Delivery | Outlet, *, path: str = "delivery.viewers") -> Profile:
     """Return the profile of a destination: the union of what its viewers show.
 
     Parameters
     ----------
     delivery
         Names the viewers.
+    path
+        The key that names them, for the error.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def profile_for(delivery: Delivery) -> Profile:
     """
     for name in delivery.viewers:
         if name not in KINDS:
-            raise ConfigError(f"delivery.viewers: expected names among {', '.join(KINDS)}, found {name!r}")
+            raise ConfigError(f"{path}: expected names among {', '.join(KINDS)}, found {name!r}")
     kinds = frozenset[ResultKind]().union(*(KINDS[name] for name in delivery.viewers)) or DEFAULT.kinds
     if delivery.label_map and ResultKind.SEG in kinds:
         kinds = kinds - {ResultKind.SEG} | {ResultKind.LABELMAP}

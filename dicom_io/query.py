@@ -15,7 +15,7 @@ from pynetdicom import evt
 
 from dicom_io.network import Destination, associate, status_of
 from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, UNCOMPRESSED
-from sgmri.errors import PeerUnavailable
+from sgmri.errors import PeerBusy, PeerUnavailable
 
 _PENDING = frozenset({0xFF00, 0xFF01})
 
@@ -53,7 +53,7 @@ def find(destination: Destination, level: Level, keys: Mapping[str, str]) -> tup
     Raises
     ------
     PeerUnavailable
-        If it does not answer, or answers with a failure.
+        If it does not answer, or (PeerBusy) answers with a failure.
     """
     identifier = Dataset()
     identifier.QueryRetrieveLevel = level.value
@@ -67,7 +67,7 @@ def find(destination: Destination, level: Level, keys: Mapping[str, str]) -> tup
             if status in _PENDING and row is not None:
                 matches.append(Match(values={keyword: str(row.get(keyword, "") or "") for keyword in keys}))
     if status != 0x0000:
-        raise PeerUnavailable(f"{destination.ae_title} answered C-FIND with {_hex(status)}")
+        raise _failure(destination, "C-FIND", status)
     return tuple(matches)
 
 
@@ -90,7 +90,7 @@ def get(
     Raises
     ------
     PeerUnavailable
-        If it does not answer, or answers with a failure.
+        If it does not answer, or (PeerBusy) answers with a failure.
     """
     received: list[Path] = []
 
@@ -111,9 +111,11 @@ def get(
         for response, _ in association.send_c_get(identifier, STUDY_ROOT_GET):
             status = status_of(response)
     if status != 0x0000:
-        raise PeerUnavailable(f"{destination.ae_title} answered C-GET with {_hex(status)}")
+        raise _failure(destination, "C-GET", status)
     return tuple(received)
 
 
-def _hex(status: int | None) -> str:
-    return "no status" if status is None else f"status 0x{status:04X}"
+def _failure(destination: Destination, service: str, status: int | None) -> PeerUnavailable:
+    if status is None:
+        return PeerUnavailable(f"{destination.ae_title} answered {service} with no status")
+    return PeerBusy(f"{destination.ae_title} answered {service} with status 0x{status:04X}")

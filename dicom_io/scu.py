@@ -5,9 +5,11 @@ References
 PS3.4 B.2.3 (statuses), PS3.7 9.1.1
 """
 
+import logging
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import dcmread
@@ -15,14 +17,21 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
-from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, associate, status_of
+from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, echo, open_association, status_of
+from dicom_io.query import Level, find
 from dicom_io.services import UNCOMPRESSED
-from sgmri.errors import MalformedInstance, PeerUnavailable, StoreRefused
+from sgmri.errors import MalformedInstance, PeerBusy, PeerUnavailable, StoreRefused, Undeliverable
+
+_log = logging.getLogger(__name__)
 
 _WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 """Coercion of data elements, elements discarded, data set does not match: stored all the same (PS3.4 B.2.3)."""
-_DUPLICATE = 0x0111
+DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 Annex C): it is there already, which is what was wanted."""
+Refusal = PeerBusy | StoreRefused
+"""Why an instance was not taken: not now, or not at all."""
+PROBE_TIMEOUT_S = 5.0
+"""A peer that takes longer to say that it is there would hold back the deliveries to others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +87,113 @@ def store(
     PeerUnavailable
         If there is no association, it breaks, or the peer is out of resources (0xA7xx): try again later.
     StoreRefused
-        If the peer refuses an instance for good.
+        If the peer refuses an instance for good; those after it are not sent.
     """
-    with associate(destination, _contexts(instances)) as association:
-        for instance in instances:
-            _store_one(association, instance)
+    with closing(StoreScu(destination)) as scu:
+        for instance, refusal in scu.store(instances):
+            if refusal is not None:
+                raise refusal
             stored(instance)
+
+
+class StoreScu:
+    """Stores at one destination, on an association that stays open from one call to the next.
+
+    An association that broke meanwhile, or lacks a context that is needed, is replaced by another one, and the
+    instance in hand is sent on that.
+
+    Parameters
+    ----------
+    destination
+        Whom to call.
+    idle_timeout_s
+        An association without traffic is released after this time.
+    """
+
+    def __init__(self, destination: Destination, *, idle_timeout_s: float = 60.0) -> None:
+        self.destination = destination
+        self._idle_timeout_s = idle_timeout_s
+        self._association: Association | None = None
+        self._message_id = 0
+
+    def store(self, instances: Sequence[Sendable]) -> Iterator[tuple[Sendable, Refusal | None]]:
+        """Store instances in the given order, each when it is asked for.
+
+        Parameters
+        ----------
+        instances
+            What; at most 128 distinct pairs of SOP class and transfer syntax.
+
+        Yields
+        ------
+        Each instance, and why the peer did not take it, for now (PeerBusy) or for good; None where it took it.
+
+        Raises
+        ------
+        PeerUnavailable
+            If there is no association, or it breaks: try again later.
+        """
+        for instance in instances:
+            yield instance, self._store(instance, instances)
+
+    def probe(self) -> None:
+        """Verify the peer with C-ECHO, quickly; raises PeerUnavailable if it does not answer with success."""
+        echo(replace(self.destination, timeout_s=min(self.destination.timeout_s, PROBE_TIMEOUT_S)))
+
+    def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        """Return which SOP instances of a series the peer lists (C-FIND, PS3.4 C.4.1).
+
+        Raises
+        ------
+        PeerUnavailable
+            If it does not answer.
+        StoreRefused
+            If it does not offer the service.
+        """
+        keys = {
+            "StudyInstanceUID": study_instance_uid,
+            "SeriesInstanceUID": series_instance_uid,
+            "SOPInstanceUID": "",
+        }
+        return frozenset(match["SOPInstanceUID"] for match in find(self.destination, Level.IMAGE, keys))
+
+    def close(self) -> None:
+        """Release the association, if there is one."""
+        if self._association is not None:
+            self._association.release()
+            self._association = None
+
+    def _store(self, instance: Sendable, group: Sequence[Sendable]) -> Refusal | None:
+        if self._association is not None and self._association.is_established:
+            try:
+                return self._send(self._association, instance)
+            except (PeerUnavailable, Undeliverable):
+                _log.debug("the association is of no use any more; another one is opened")
+        self.close()
+        try:
+            self._association = open_association(
+                self.destination, _contexts(group), idle_timeout_s=self._idle_timeout_s
+            )
+            return self._send(self._association, instance)
+        except Undeliverable as refusal:
+            return refusal
+
+    def _send(self, association: Association, instance: Sendable) -> Refusal | None:
+        self._message_id = self._message_id % 65535 + 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                response = association.send_c_store(dcmread(instance.path), msg_id=self._message_id)
+            except ValueError:
+                # pynetdicom: no accepted context with this transfer syntax, and it cannot be converted
+                raise Undeliverable(
+                    f"the destination does not take SOP class {instance.sop_class_uid} in transfer syntax "
+                    f"{instance.transfer_syntax_uid}; let its administrator enable it",
+                    NO_CONTEXT,
+                ) from None
+            except RuntimeError:
+                raise PeerUnavailable("the association ended while sending; the rest is sent again") from None
+        return _refusal(status_of(response))
 
 
 def _contexts(instances: Sequence[Sendable]) -> list[Context]:
@@ -105,30 +215,19 @@ def _contexts(instances: Sequence[Sendable]) -> list[Context]:
     return contexts
 
 
-def _store_one(association: Association, instance: Sendable) -> None:
-    if not any(context.abstract_syntax == instance.sop_class_uid for context in association.accepted_contexts):
-        raise StoreRefused(
-            f"the destination does not take SOP class {instance.sop_class_uid}; let its administrator enable it",
-            NO_CONTEXT,
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = dcmread(instance.path)
-        try:
-            response = association.send_c_store(dataset)
-        except ValueError:
-            # pynetdicom: no accepted context with this transfer syntax, and it cannot be converted
-            raise StoreRefused(
-                f"the destination does not take transfer syntax {instance.transfer_syntax_uid} for this object",
-                NO_CONTEXT,
-            ) from None
-        except RuntimeError:
-            raise PeerUnavailable("the association ended while sending; the rest is sent again") from None
-    status = status_of(response)
+def _refusal(status: int | None) -> Refusal | None:
+    """Return why an instance was refused; None where it was taken."""
     if status is None:
         raise PeerUnavailable("the destination gave no status to a C-STORE; it is sent again")
-    if status == 0x0000 or status in _WARNINGS or status == _DUPLICATE:
-        return
-    if status & 0xFF00 == 0xA700 or status == 0x0110:
-        raise PeerUnavailable(f"the destination cannot store now (status 0x{status:04X}); it is sent again")
-    raise StoreRefused(f"the destination refused a C-STORE with status 0x{status:04X}", status)
+    if status in _WARNINGS:
+        _log.warning("the destination took an object with warning status 0x%04X", status)
+    if status == 0x0000 or status in _WARNINGS or status == DUPLICATE:
+        return None
+    if is_for_now(status):
+        return PeerBusy(f"the destination cannot store now (status 0x{status:04X}); it is sent again")
+    return StoreRefused(f"the destination refused a C-STORE with status 0x{status:04X}", status)
+
+
+def is_for_now(status: int) -> bool:
+    """Return whether a failure status may be another one later: out of resources, or processing failure."""
+    return status & 0xFF00 == 0xA700 or status == 0x0110

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from celery import Celery, signals
 
-from dicom_io.profiles import profile_for
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
@@ -19,6 +18,7 @@ from sgmri.errors import ConfigError, EngineError, SgmriError
 from sgmri.settings import Settings, Worker
 from worker.admission import Admission
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
+from worker.destinations import first_profile, further_profiles, open_sender
 from worker.engines import ENGINES, chosen_device, create_engine
 from worker.tasks import Workplace, register
 
@@ -46,7 +46,6 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
     """
     if settings.worker.engine not in ENGINES:
         raise ConfigError(f"worker.engine: expected one of {', '.join(ENGINES)}, found {settings.worker.engine!r}")
-    profile = profile_for(settings.delivery)
     rules = load_rules(settings.selection.rules)
     reads = READING_QUEUE in queues
     app = create_app(
@@ -65,9 +64,15 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
             outbox_dir=outbox_dir(settings),
             engine=engine,
             rules=rules,
-            profile=profile,
             admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
+            profile=first_profile(settings),
+            further_profiles=further_profiles(settings),
         )
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    def _release(**_: object) -> None:
+        if workplace.cache_info().currsize:
+            workplace().senders.close()
 
     register(app, workplace)
     if reads:
@@ -147,6 +152,9 @@ def run(settings: Settings, queues: Sequence[str]) -> None:
     app = worker_app(settings, queues)
     if READING_QUEUE in queues:
         check_engine(settings)
+    if DELIVERY_QUEUE in queues:
+        for outlet in settings.outlets:
+            open_sender(settings, outlet).close()  # a secret that is missing ends this process, not each delivery
 
     @signals.setup_logging.connect(weak=False)
     def _own_logging(**_: object) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,14 +15,14 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.kinds import ResultKind
-from dicom_io.network import echo
 from dicom_io.profiles import profile_for
 from plugin.listener import open_journal
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, PeerUnavailable
+from sgmri.outlets import Outlet
 from sgmri.settings import Settings
 from worker.app import create_app
-from worker.delivery import destination
+from worker.destinations import open_sender
 from worker.engines import create_engine
 
 PACKAGES = ("sgmri", "dicom_io", "worker", "conformance", "benchmark", "plugin")
@@ -126,14 +127,20 @@ def _services(settings: Settings) -> Iterator[Check]:
         yield _check("engine", False, str(error))
     if not settings.listener.peers:
         yield Check(name="peers", verdict=Verdict.NOTE, text="none configured: every association will be rejected")
-    if not settings.delivery.ae_title:
+    if not settings.outlets:
         yield Check(name="destination", verdict=Verdict.NOTE, text="none configured: results stay in the outbox")
-        return
+    for outlet in settings.outlets:
+        yield _destination(settings, outlet)
+
+
+def _destination(settings: Settings, outlet: Outlet) -> Check:
+    name = f"destination {outlet.name}"
     try:
-        echo(destination(settings))
-        yield _check("destination", True, f"{settings.delivery.ae_title} answers C-ECHO")
-    except PeerUnavailable as error:
-        yield _check("destination", False, str(error))
+        with closing(open_sender(settings, outlet)) as sender:
+            sender.probe()
+    except (ConfigError, PeerUnavailable) as error:
+        return _check(name, False, str(error))
+    return _check(name, True, f"{outlet.ae_title} answers C-ECHO" if outlet.kind == "dimse" else "answers a search")
 
 
 def _journal(settings: Settings) -> Check:
@@ -155,12 +162,15 @@ def _rules(path: str) -> Check:
 
 
 def _results(settings: Settings) -> Check:
-    viewers = ", ".join(settings.delivery.viewers) or "no viewer in particular"
-    try:
-        profile = profile_for(settings.delivery)
-    except ConfigError as error:
-        return _check("results", False, str(error))
-    return _check("results", True, f"{', '.join(kind for kind in ResultKind if kind in profile.kinds)} for {viewers}")
+    said = []
+    for one in settings.outlets or (settings.delivery,):
+        try:
+            kinds = profile_for(one).kinds
+        except ConfigError as error:
+            return _check("results", False, str(error))
+        viewers = ", ".join(one.viewers) or "no viewer in particular"
+        said.append(f"{', '.join(kind for kind in ResultKind if kind in kinds)} for {viewers}")
+    return _check("results", True, "; ".join(said))
 
 
 def _broker(app: Celery) -> Check:

@@ -19,6 +19,7 @@ from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
 from worker.database import sqlite_url
+from worker.destinations import targets
 from worker.journal import Journal
 from worker.outbox import Outbox
 
@@ -59,7 +60,7 @@ class ListenerService:
         synced = listener.durability != "none"
         self._spool = Spool(spool_dir(settings), min_free_bytes=listener.min_free_bytes, synced=synced)
         app = create_app(settings.broker.url)
-        self._outbox = Outbox(journal=self.journal)
+        self._outbox = Outbox(journal=self.journal, targets=targets(settings))
         rules = load_rules(settings.selection.rules)
         dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
         self._indexer = Indexer(self.journal)

@@ -7,8 +7,8 @@ import warnings
 from sgmri.logs import JsonFormatter, TextFormatter, add_series_key
 from sgmri.settings import Log
 
-_SILENT = ("pydicom", "pynetdicom", "highdicom")
-"""These quote AE titles, header values and whole data sets: their lines never leave the process (ADR 0009)."""
+_SILENT = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "urllib3")
+"""These quote AE titles, UIDs, header values and whole data sets: their lines never leave the process (ADR 0009)."""
 
 
 def set_up(settings: Log) -> None:

@@ -13,6 +13,11 @@ from sgmri.settings import Peer, Settings, documented_keys, parse
 ENVIRONMENT = {"SGMRI_JOURNAL_URL": ("storage", "journal_url"), "SGMRI_BROKER_URL": ("broker", "url")}
 """Environment variable -> key; the environment wins, so that no password has to stand in the file."""
 
+_ARRAYS = {
+    "listener.peers": "One table for each application entity that may call us; everybody else is rejected.",
+    "destination": "One table for each destination besides the one of [delivery].",
+}
+
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
     """Load the settings.
@@ -45,17 +50,18 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     try:
         settings = parse(mapping)
         profile_for(settings.delivery)
+        for place, outlet in enumerate(settings.destination):
+            profile_for(outlet, path=f"destination[{place}].viewers")
     except ConfigError as error:
         raise ConfigError(f"{path or 'environment'}: {error}") from None
     return settings
 
 
 def admitted_peers(settings: Settings) -> Settings:
-    """Return the settings with the destination among the peers: it calls us with its commitment results."""
+    """Return the settings with the destinations among the peers: they call us with their commitment results."""
     known = {peer.ae_title for peer in settings.listener.peers}
-    if not settings.delivery.ae_title or settings.delivery.ae_title in known:
-        return settings
-    peers = (*settings.listener.peers, Peer(ae_title=settings.delivery.ae_title))
+    callers = dict.fromkeys(outlet.ae_title for outlet in settings.outlets if outlet.kind == "dimse")
+    peers = (*settings.listener.peers, *(Peer(ae_title=title) for title in callers if title not in known))
     return replace(settings, listener=replace(settings.listener, peers=peers))
 
 
@@ -63,23 +69,20 @@ def as_toml() -> str:
     """Write the default configuration, each key with its meaning and unit, as a file to start from."""
     lines = ["# sgmri configuration: every key with its default. Unknown keys are an error.", ""]
     table = ""
-    peers: list[str] = []
+    arrays: dict[str, list[str]] = {}
     for key in documented_keys():
         section, _, name = key.path.rpartition(".")
         unit = f" [{key.unit}]" if key.unit else ""
         if section.endswith("[]"):
-            peers.append(f"# {name} = {_toml(key.default)}  # {key.doc}{unit}")
+            line = f"# {name} = {_toml(key.default)}  # {key.doc}{unit}"
+            arrays.setdefault(section.removesuffix("[]"), []).append(line)
             continue
         if section != table:
             lines += ([""] if table else []) + [f"[{section}]"]
             table = section
         lines += [f"# {key.doc}{unit}", f"{name} = {_toml(key.default)}"]
-    lines += [
-        "",
-        "# One table for each application entity that may call us; everybody else is rejected.",
-        "# [[listener.peers]]",
-        *peers,
-    ]
+    for name, meaning in _ARRAYS.items():
+        lines += ["", f"# {meaning}", f"# [[{name}]]", *arrays[name]]
     return "\n".join(lines) + "\n"
 
 

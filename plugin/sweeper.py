@@ -15,6 +15,7 @@ from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE
 from worker.bells import depth
+from worker.destinations import targets
 from worker.journal import SeriesRow
 from worker.outbox import Outbox
 from worker.worklist import Worklist
@@ -45,7 +46,7 @@ class Sweeper:
         self._indexer = indexer
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
-        self._outbox = Outbox(journal=dispatcher.journal)
+        self._outbox = Outbox(journal=dispatcher.journal, targets=targets(settings))
         self._rung: dict[tuple[str, int, State], float] = {}
         self._next_warning = 0.0
         self._stop = threading.Event()
@@ -95,12 +96,12 @@ class Sweeper:
         for row in self._outbox.abandoned():
             self._dispatcher.abandon(row)
         self._dispatcher.ring_readings()
-        if self._settings.delivery.ae_title:
+        if self._settings.outlets:
             self._ring_deliveries()
         self._watch()
 
     def _ring_deliveries(self) -> None:
-        waiting = self._outbox.waiting(commitment=self._settings.delivery.commitment)
+        waiting = self._outbox.waiting()
         self._rung = {key: at for key, at in self._rung.items() if key in {_key(row) for row in waiting}}
         bells = depth(self._settings.broker.url, DELIVERY_QUEUE) if waiting else None
         if bells is None or bells >= len(waiting):

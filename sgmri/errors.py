@@ -14,8 +14,11 @@
         UnparsableAnswer               kept as "no answer", never as a negative finding
       DeliveryError
         PeerUnavailable (transient)    retried
+          PeerBusy                     it answers, and cannot store now
+          PeerRejects                  retried slowly: it rejects our association for good (PS3.8 9.3.4)
         ViewerRuleBroken               never sent; the journal says FAILED
         StoreRefused                   carries the DIMSE status; its category decides (PS3.4 B.2.3)
+          Undeliverable                no presentation context for the object is accepted
         CommitmentFailed               carries the failed instances' reasons (PS3.4 J.3)
       AssociationError                 a peer's association that is ended; nobody else's is concerned
         AssociationRejected            carries result, source and reason (PS3.8 9.3.4)
@@ -116,6 +119,16 @@ class PeerUnavailable(DeliveryError):
     transient = True
 
 
+class PeerBusy(PeerUnavailable):
+    """The peer is there and cannot do it now (out of resources): only this object is tried again, the peer is well."""
+
+
+class PeerRejects(PeerUnavailable):
+    """The peer rejects our associations until somebody changes its configuration or ours."""
+
+    transient = False
+
+
 class ViewerRuleBroken(DeliveryError):
     """A finished object that a viewer at the destination would not show as it should.
 
@@ -146,6 +159,10 @@ class StoreRefused(DeliveryError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Undeliverable(StoreRefused):
+    """The peer accepts no presentation context in which the object could be sent; others may well go."""
 
 
 class CommitmentFailed(DeliveryError):

@@ -136,6 +136,9 @@ class Reading:
     edition
         How many readings of the series were retracted before: a new reading of the very same frames by the same engine
         is another one, with UIDs of its own.
+    form
+        In which shape its objects are written, where destinations get different ones: those of another shape bear UIDs
+        of their own. Empty for the first shape.
     """
 
     study_instance_uid: str
@@ -153,6 +156,7 @@ class Reading:
     anatomy_certainty: float | None = None
     predecessor: ReportRef | None = None
     edition: int = 0
+    form: str = ""
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -218,6 +222,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "anatomy_certainty": reading.anatomy_certainty,
         "predecessor": asdict(reading.predecessor) if reading.predecessor else None,
         "edition": reading.edition,
+        "form": reading.form,
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -287,6 +292,7 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         anatomy_certainty=data.get("anatomy_certainty"),
         predecessor=ReportRef(**data["predecessor"]) if data.get("predecessor") else None,
         edition=data.get("edition", 0),
+        form=data.get("form", ""),
     )
 
 

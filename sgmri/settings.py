@@ -8,11 +8,15 @@ import difflib
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
 
 from sgmri.errors import ConfigError
 from sgmri.lanes import off_peak
+from sgmri.outlets import DEFAULT_NAME, Outlet, check_outlets
+from sgmri.setting_keys import check_ae_title, check_port
+from sgmri.setting_keys import setting as _key
+from sgmri.setting_keys import table as _table
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -20,16 +24,6 @@ DURABILITIES = ("strict", "journal", "none")
 """What is safe on disk when Success is answered."""
 DEVICES = ("auto", "cpu", "cuda")
 """Where a model may be told to run."""
-
-
-def _key(default: Any, doc: str, *, unit: str = "") -> Any:
-    """Declare one key: default, meaning, unit."""
-    return field(default=default, metadata={"doc": doc, "unit": unit})
-
-
-def _table(factory: Any, doc: str) -> Any:
-    """Declare a sub-table (or an array of tables)."""
-    return field(default_factory=factory, metadata={"doc": doc, "unit": ""})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +174,11 @@ class Delivery:
     retry_first_s: float = _key(5.0, "first retry after; each further one waits three times as long", unit="s")
     retry_max_s: float = _key(3600.0, "longest wait between retries", unit="s")
     give_up_after_s: float = _key(604800.0, "FAILED when the objects could not be delivered for", unit="s")
+    idle_timeout_s: float = _key(60.0, "an association that was idle this long is released", unit="s")
+    max_connection_failures: int = _key(
+        3, "after this many failed connections in a row, a destination is left alone and only probed"
+    )
+    probe_interval_s: float = _key(30.0, "time between two probes of a destination that is left alone", unit="s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +201,29 @@ class Settings:
     queue: Queue = _table(Queue, "Order of the readings")
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
+    destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     log: Log = _table(Log, "Logging")
+
+    @property
+    def outlets(self) -> tuple[Outlet, ...]:
+        """Every destination: the one of ``[delivery]`` if it names an AE title, then those of ``[[destination]]``."""
+        one = self.delivery
+        if not one.ae_title:
+            return self.destination
+        return (
+            Outlet(
+                name=DEFAULT_NAME,
+                ae_title=one.ae_title,
+                host=one.host,
+                port=one.port,
+                commitment="storage-commitment" if one.commitment else "none",
+                viewers=one.viewers,
+                label_map=one.label_map,
+                refined_masks=one.refined_masks,
+                cornerstone_tracking=one.cornerstone_tracking,
+            ),
+            *self.destination,
+        )
 
 
 def parse(mapping: Mapping[str, object]) -> Settings:
@@ -237,6 +258,10 @@ class KeyDoc:
 def documented_keys() -> Iterator[KeyDoc]:
     """Yield every key with its documentation, in the order of the file."""
     for table in fields(Settings):
+        if table.name == "destination":
+            for sub in fields(Outlet):
+                yield _key_doc(f"{table.name}[].{sub.name}", sub)
+            continue
         cls = typing.cast(type, table.default_factory)
         for key in fields(cls):
             if key.name == "peers":
@@ -290,18 +315,17 @@ def _value(hint: Any, value: object, path: str) -> Any:
     return value
 
 
-_MAX_AE_TITLE = 16  # PS3.5 6.2, VR AE
-
-
 def _check(settings: Settings) -> None:
-    _check_ae_title("listener.ae_title", settings.listener.ae_title)
+    check_ae_title("listener.ae_title", settings.listener.ae_title)
     for place, peer in enumerate(settings.listener.peers):
-        _check_ae_title(f"listener.peers[{place}].ae_title", peer.ae_title)
+        check_ae_title(f"listener.peers[{place}].ae_title", peer.ae_title)
     if settings.delivery.ae_title:
-        _check_ae_title("delivery.ae_title", settings.delivery.ae_title)
-    for path, port in (("listener.port", settings.listener.port), ("delivery.port", settings.delivery.port)):
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"{path}: expected 0 to 65535, found {port}")
+        check_ae_title("delivery.ae_title", settings.delivery.ae_title)
+    check_port("listener.port", settings.listener.port)
+    check_port("delivery.port", settings.delivery.port)
+    check_outlets(settings.destination)
+    if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
+        raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
@@ -331,16 +355,10 @@ def _check_receiver(listener: Listener) -> None:
         raise ConfigError('listener.durability: journal needs listener.receiver = "own"; take strict instead')
 
 
-def _check_ae_title(path: str, ae_title: str) -> None:
-    stripped = ae_title.strip()
-    if not stripped or len(ae_title) > _MAX_AE_TITLE or "\\" in ae_title or not ae_title.isascii():
-        raise ConfigError(f"{path}: expected an AE title of 1 to 16 ASCII characters without backslash (PS3.5 6.2)")
-
-
 def _positive(settings: Settings) -> Iterator[tuple[str, float]]:
     for table in fields(Settings):
         section = getattr(settings, table.name)
-        for key in fields(section):
+        for key in fields(section) if is_dataclass(section) else ():
             value = getattr(section, key.name)
             counts = key.name.startswith(("max_", "readings_")) or key.metadata["unit"] == "s"
             if counts and key.name != "min_free_bytes":

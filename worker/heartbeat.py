@@ -1,17 +1,13 @@
-"""The sign of life of one who works on a series, and the way in which the work is called off."""
+"""The sign of life of one who reads a series, and the way in which the reading is called off."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from worker import suspension
 from worker.journal import Journal, SeriesRow
+from worker.leases import kept_alive
 from worker.suspension import Mode
-
-_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -30,23 +26,15 @@ def heartbeat(journal: Journal, row: SeriesRow, lease_s: float) -> Iterator[thre
     threading.Event
         Set when the work is no longer wanted: the lease is somebody else's, or readings were suspended.
     """
-    stop, unwanted = threading.Event(), threading.Event()
+    unwanted = threading.Event()
 
-    def beat() -> None:
-        while not stop.wait(lease_s / 4):
-            try:
-                if not journal.renew_lease(row.series_key, row.lease_owner or "", lease_s):
-                    unwanted.set()
-                    return
-                if suspension.look(journal).mode is Mode.SUSPENDED:
-                    unwanted.set()
-            except SQLAlchemyError as error:
-                _log.warning("the journal is away (%s); the work goes on", type(error).__name__)
+    def renew(seconds: float) -> bool:
+        if not journal.renew_lease(row.series_key, row.lease_owner or "", seconds):
+            unwanted.set()
+            return False
+        if suspension.look(journal).mode is Mode.SUSPENDED:
+            unwanted.set()
+        return True
 
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
+    with kept_alive(renew, lease_s):
         yield unwanted
-    finally:
-        stop.set()
-        thread.join()

@@ -93,13 +93,61 @@ RESULTS = Table(
     Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("kind", String(8), primary_key=True),
+    # which destinations it is for: several whose profiles are equal share one object ("": the first profile)
+    Column("form", String(16), primary_key=True, default=""),
     Column("sop_class_uid", _UID, nullable=False),
     Column("sop_instance_uid", _UID, nullable=False),
     Column("series_instance_uid", _UID, nullable=False),
     Column("file_name", String(64), nullable=False),
     Column("position", Integer, nullable=False),
+    # when the first destination took it, and when the last of those that prove it took responsibility
     Column("stored_at", Float),
     Column("committed_at", Float),
+)
+
+_DESTINATION = String(32)
+
+# How far one reading has come at one destination; state and reason are those of the lifecycle
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("destination", _DESTINATION, primary_key=True),
+    Column("form", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("next_try_at", Float, nullable=False, default=0.0),
+    Column("since", Float, nullable=False),
+    Column("stored_at", Float),
+    Column("committed_at", Float),
+    Column("lease_owner", String(64)),
+    Column("lease_until", Float, nullable=False, default=0.0),
+    Index("deliveries_by_state", "destination", "state", "next_try_at"),
+)
+
+# What one destination did with one object. The same object in two generations is one row: it is sent once
+DELIVERED = Table(
+    "delivered",
+    METADATA,
+    Column("destination", _DESTINATION, primary_key=True),
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("series_key", _KEY, ForeignKey("series.series_key"), nullable=False, index=True),
+    Column("stored_at", Float),
+    Column("committed_at", Float),
+    # why the destination does not take it
+    Column("reason", String(32), nullable=False),
+)
+
+# Destinations that cannot be reached: shared, so that all workers leave them alone together
+BREAKERS = Table(
+    "breakers",
+    METADATA,
+    Column("destination", _DESTINATION, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    # when the next probe is due; 0 while the destination is called as usual
+    Column("probe_at", Float, nullable=False),
 )
 
 # A table of its own, beside "results": a report keeps its predecessor whichever generation it was read in
@@ -117,8 +165,17 @@ RETRACTIONS = Table(
     Column("generation", Integer, primary_key=True),
     Column("reason", String(32), nullable=False),
     Column("retracted_at", Float, nullable=False),
-    # when the destination took the rejection note
+    # when the last destination took the rejection note
     Column("sent_at", Float),
+)
+
+REJECTIONS = Table(
+    "rejections",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("destination", _DESTINATION, primary_key=True),
+    Column("sent_at", Float, nullable=False),
 )
 
 COMMITMENTS = Table(
@@ -127,6 +184,7 @@ COMMITMENTS = Table(
     Column("transaction_uid", _UID, primary_key=True),
     Column("series_key", _KEY, ForeignKey("series.series_key"), nullable=False),
     Column("generation", Integer, nullable=False),
+    Column("destination", _DESTINATION, nullable=False),
     Column("requested_at", Float, nullable=False),
     Column("answered_at", Float),
     Column("refused", Integer),

@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, select, true, update
 
 from sgmri.lifecycle import Reason, State
+from sgmri.outlets import Outlet
+from worker.deliveries import Deliveries, DeliveryRow
+from worker.destinations import Target
 from worker.journal import Journal, SeriesRow, series_row
-from worker.journal_tables import COMMITMENTS, RESULTS, REVISIONS, SERIES
+from worker.journal_tables import BREAKERS, COMMITMENTS, DELIVERIES, RESULTS, REVISIONS, SERIES
 
 _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One result object of a series; ``predecessor_uid`` is the report that a report revises."""
+    """One result object of a series.
+
+    ``form`` says for which destinations it is, ``stored_at`` and ``committed_at`` when the first of them took it, and
+    all that are asked for proof gave it; ``predecessor_uid`` is the report that a report revises.
+    """
 
     kind: str
     sop_class_uid: str
@@ -25,6 +32,7 @@ class ResultRow:
     stored_at: float | None = None
     committed_at: float | None = None
     predecessor_uid: str | None = None
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +43,17 @@ class Outbox:
     ----------
     journal
         Where it is kept.
+    targets
+        Where it goes.
     """
 
     journal: Journal
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """How far it has come at each destination."""
+        return Deliveries(journal=self.journal, targets=self.targets)
 
     def put(self, row: SeriesRow, results: Sequence[ResultRow]) -> bool:
         """End a reading: record its objects and the series as READ, both or neither.
@@ -79,6 +95,7 @@ class Outbox:
                 if predecessor_uid is not None:
                     link = {"sop_instance_uid": result.sop_instance_uid, "predecessor_uid": predecessor_uid}
                     connection.execute(insert(REVISIONS).values(**link))
+            self.deliveries.begin(connection, row, [result.form for result in results])
         return True
 
     def results(self, row: SeriesRow) -> tuple[ResultRow, ...]:
@@ -99,45 +116,54 @@ class Outbox:
                     position=found.position,
                     stored_at=found.stored_at,
                     committed_at=found.committed_at,
+                    form=found.form,
                 )
                 for found in connection.execute(query)
             )
 
-    def mark_stored(self, row: SeriesRow, sop_instance_uid: str) -> None:
-        """Record that the destination took an object."""
-        with self.journal.begin() as connection:
-            connection.execute(
-                update(RESULTS)
-                .where(
-                    RESULTS.c.series_key == row.series_key,
-                    RESULTS.c.generation == row.generation,
-                    RESULTS.c.sop_instance_uid == sop_instance_uid,
-                )
-                .values(stored_at=self.journal.clock())
-            )
-
-    def waiting(self, *, commitment: bool) -> tuple[SeriesRow, ...]:
+    def waiting(self) -> tuple[SeriesRow, ...]:
         """Return what somebody should be rung for to deliver it; no more than fit into a sweep.
-
-        Parameters
-        ----------
-        commitment
-            Whether stored series are to be committed too.
 
         Returns
         -------
-        Read series to deliver, stored ones whose commitment is overdue; none that
-        somebody holds the lease of.
+        Series with a delivery whose time has come, that nobody has in hand, to a destination that may be called;
+        series that were read when no destination was set. Of those that wait for a destination that is left alone
+        (:mod:`worker.breakers`) one at most, when its probe is due.
         """
         now = self.journal.clock()
-        states = [State.READ] + ([State.STORED] if commitment else [])
-        query = select(SERIES).where(
-            SERIES.c.state.in_(states), SERIES.c.next_try_at <= now, SERIES.c.lease_until <= now
-        )
         with self.journal.look() as connection:
-            return tuple(
-                series_row(row) for row in connection.execute(query.order_by(SERIES.c.next_try_at).limit(_BATCH))
+            open_breakers = {
+                str(row.destination): row.probe_at <= now
+                for row in connection.execute(select(BREAKERS).where(BREAKERS.c.probe_at > 0))
+            }
+            callable_now = [one.outlet for one in self.targets if one.outlet.name not in open_breakers]
+            due = exists().where(
+                self._open_delivery(callable_now), DELIVERIES.c.next_try_at <= now, DELIVERIES.c.lease_until <= now
             )
+            rung = _IS_DELIVERED & (due | self._not_begun())
+            rows = list(connection.execute(select(SERIES).where(rung).order_by(SERIES.c.completed_at).limit(_BATCH)))
+            for target in self.targets:
+                if open_breakers.get(target.outlet.name, False):
+                    behind = _IS_DELIVERED & exists().where(self._open_delivery([target.outlet]))
+                    probing = select(SERIES).where(behind).order_by(SERIES.c.completed_at).limit(1)
+                    rows += [row for row in connection.execute(probing) if row not in rows]
+        return tuple(series_row(row) for row in rows)
+
+    def _open_delivery(self, outlets: Sequence[Outlet]) -> ColumnElement[bool]:
+        """Say of a row of the deliveries that it belongs to the series, and is to go on at one of the destinations."""
+        stored = (DELIVERIES.c.state == State.STORED) & DELIVERIES.c.destination.in_(
+            [outlet.name for outlet in outlets if outlet.proves]
+        )
+        unstored = (DELIVERIES.c.state == State.READ) & DELIVERIES.c.destination.in_([o.name for o in outlets])
+        return _IS_OF_SERIES & (unstored | stored)
+
+    def _not_begun(self) -> ColumnElement[bool]:
+        """Say of a series that no delivery has begun, though there is a destination now that takes it."""
+        outlets = [target.outlet for target in self.targets]
+        sets = {name for outlet in outlets for name in outlet.question_sets}
+        for_any = any(not outlet.question_sets for outlet in outlets)
+        takes = true() if for_any else SERIES.c.question_set_id.in_(sets)
+        return (SERIES.c.state == State.READ) & ~exists().where(_IS_OF_SERIES) & takes
 
     def abandoned(self) -> tuple[SeriesRow, ...]:
         """Return the readings whose worker has been silent for longer than its lease."""
@@ -145,14 +171,15 @@ class Outbox:
         with self.journal.look() as connection:
             return tuple(series_row(row) for row in connection.execute(query))
 
-    def expect_commitment(self, row: SeriesRow, transaction_uid: str) -> None:
+    def expect_commitment(self, delivery: DeliveryRow, transaction_uid: str) -> None:
         """Record a commitment request before it is sent: its answer may overtake the response."""
         with self.journal.begin() as connection:
             connection.execute(
                 insert(COMMITMENTS).values(
                     transaction_uid=transaction_uid,
-                    series_key=row.series_key,
-                    generation=row.generation,
+                    series_key=delivery.series_key,
+                    generation=delivery.generation,
+                    destination=delivery.destination,
                     requested_at=self.journal.clock(),
                 )
             )
@@ -160,7 +187,7 @@ class Outbox:
     def answer_commitment(
         self, transaction_uid: str, *, committed: Sequence[str], refused: Sequence[str], retry_s: float
     ) -> SeriesRow | None:
-        """Take the answer of the destination.
+        """Take the answer of a destination.
 
         Parameters
         ----------
@@ -175,58 +202,33 @@ class Outbox:
         -------
         The series as it now is; None for a transaction that the journal does not have.
         """
-        row = self._note_answer(transaction_uid, committed, refused)
-        while row is not None and row.state is State.STORED:
+        now = self.journal.clock()
+        this = COMMITMENTS.c.transaction_uid == transaction_uid
+        with self.journal.begin() as connection:
+            asked = connection.execute(select(COMMITMENTS).where(this)).first()
+            if asked is None:
+                return None
+            connection.execute(update(COMMITMENTS).where(this).values(answered_at=now, refused=len(refused)))
+        deliveries = self.deliveries
+        delivery = deliveries.one(asked.series_key, asked.generation, asked.destination)
+        if delivery is not None:
+            known = {one.sop_instance_uid for one in deliveries.objects(delivery)}
+            deliveries.mark(delivery, sorted(known & set(committed)), committed_at=now)
+            # What was refused is stored again from the outbox, byte for byte
+            deliveries.mark(delivery, sorted(known & set(refused)), stored_at=None, committed_at=None)
+        while delivery is not None and delivery.state is State.STORED:
             if refused:
-                retry_at = self.journal.clock() + retry_s
-                done = self.journal.move(
-                    row,
-                    State.READ,
-                    reason=Reason.COMMITMENT_REFUSED,
-                    next_try_at=retry_at,
-                    lease_owner=None,
-                    lease_until=0.0,
-                )
-            elif all(result.committed_at is not None for result in self.results(row)):
-                done = self.journal.move(row, State.COMMITTED, lease_owner=None, lease_until=0.0)
+                reason = Reason.COMMITMENT_REFUSED
+                done = deliveries.move(delivery, State.READ, reason=reason, next_try_at=now + retry_s)
+            elif all(one.committed_at is not None for one in deliveries.objects(delivery)):
+                done = deliveries.move(delivery, State.COMMITTED, committed_at=now)
             else:
                 break
             # The delivery worker may just have given its lease back: then look again
-            row = self.journal.series(row.series_key) if not done else None
-        return self._series_of(transaction_uid)
+            again = deliveries.one(asked.series_key, asked.generation, asked.destination)
+            delivery = again if not done else None
+        return self.journal.series(asked.series_key)
 
-    def _series_of(self, transaction_uid: str) -> SeriesRow | None:
-        query = (
-            select(SERIES)
-            .join(COMMITMENTS, COMMITMENTS.c.series_key == SERIES.c.series_key)
-            .where(COMMITMENTS.c.transaction_uid == transaction_uid)
-        )
-        with self.journal.look() as connection:
-            found = connection.execute(query).first()
-        return None if found is None else series_row(found)
 
-    def _note_answer(self, transaction_uid: str, committed: Sequence[str], refused: Sequence[str]) -> SeriesRow | None:
-        now = self.journal.clock()
-        with self.journal.begin() as connection:
-            asked = connection.execute(
-                select(COMMITMENTS).where(COMMITMENTS.c.transaction_uid == transaction_uid)
-            ).first()
-            if asked is None:
-                return None
-            connection.execute(
-                update(COMMITMENTS)
-                .where(COMMITMENTS.c.transaction_uid == transaction_uid)
-                .values(answered_at=now, refused=len(refused))
-            )
-            of_series = (RESULTS.c.series_key == asked.series_key) & (RESULTS.c.generation == asked.generation)
-            connection.execute(
-                update(RESULTS).where(of_series, RESULTS.c.sop_instance_uid.in_(committed)).values(committed_at=now)
-            )
-            # What was refused is stored again from the outbox, byte for byte
-            connection.execute(
-                update(RESULTS)
-                .where(of_series, RESULTS.c.sop_instance_uid.in_(refused))
-                .values(stored_at=None, committed_at=None)
-            )
-        row = self.journal.series(asked.series_key)
-        return row if row.generation == asked.generation else None
+_IS_DELIVERED = SERIES.c.state.in_((State.READ, State.STORED))
+_IS_OF_SERIES = (DELIVERIES.c.series_key == SERIES.c.series_key) & (DELIVERIES.c.generation == SERIES.c.generation)

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from sgmri.lifecycle import TRANSITIONS, Reason, State, ending
 from sgmri.settings import Queue
+from worker.deliveries import is_in_hand
 from worker.journal import Journal, SeriesRow
 from worker.journal_tables import INSTANCES, RESULTS, RETRACTIONS, REVISIONS
 from worker.worklist import entry
@@ -32,7 +33,7 @@ class ReadingRow:
     has_report
         Whether a structured report was written; without one, its first object stands for it.
     stored_at, committed_at
-        When the destination took its report, and responsibility for it; None where it has not.
+        When the first destination took its report, and when all that are asked for proof had given it; None where not.
     revises
         Generation of the reading whose report it names as predecessor; None where it names none.
     superseded_by
@@ -42,7 +43,7 @@ class ReadingRow:
     retracted
         Why it was taken back; None where it was not.
     note_sent_at
-        When the destination took the note that rejects it; None where it has not.
+        When the last destination took the note that rejects it; None where one has not.
     """
 
     generation: int
@@ -131,7 +132,7 @@ def read_again(journal: Journal, row: SeriesRow, queue: Queue) -> bool:
     Whether it was queued; False where it has no reading, or somebody is at it.
     """
     now = journal.clock()
-    if State.QUEUED not in TRANSITIONS[row.state] or row.lease_until > now or not readings(journal, row.series_key):
+    if State.QUEUED not in TRANSITIONS[row.state] or is_in_hand(journal, row) or not readings(journal, row.series_key):
         return False
     done = journal.move(
         row,

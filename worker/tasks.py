@@ -5,12 +5,9 @@ comes twice, late or after somebody else's does nothing. Which series is read ne
 """
 
 import logging
-import os
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +17,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_io.kinds import ResultKind
+from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.profiles import DEFAULT, Profile
 from dicom_io.results import write_results
 from dicom_io.revision import revise
@@ -35,9 +32,11 @@ from sgmri.settings import Settings
 from worker.admission import Admission
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
 from worker.bells import ring_for_readings
-from worker.delivery import deliver
+from worker.delivery import Deliverer
+from worker.destinations import Senders, targets
 from worker.heartbeat import heartbeat
 from worker.journal import Change, Journal, SeriesRow
+from worker.leases import this_worker
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
 from worker.revisions import earlier_readings, edition, leave
@@ -70,7 +69,11 @@ class Workplace:
     rules
         Who says which question set a volume is asked; the same as the listener's.
     profile
-        Which result objects the destination gets.
+        Which result objects the first destination gets.
+    further_profiles
+        Form -> which objects other destinations get, where these differ.
+    senders
+        Who sends to the destinations.
     admission
         Whether there is memory for a reading.
     """
@@ -82,11 +85,18 @@ class Workplace:
     engine: Callable[[], Engine]
     rules: Rules = BUILT_IN
     profile: Profile = DEFAULT
+    further_profiles: Mapping[str, Profile] = field(default_factory=dict)
+    senders: Senders = field(default_factory=Senders)
     admission: Admission = field(default_factory=lambda: Admission("cpu", least_bytes=0))
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
         return self.outbox_dir / row.series_key / str(row.generation)
+
+    @property
+    def outbox(self) -> Outbox:
+        """The journal's outgoing half."""
+        return Outbox(journal=self.journal, targets=targets(self.settings))
 
 
 def register(app: Celery, workplace: Callable[[], Workplace]) -> None:
@@ -134,7 +144,7 @@ def begin_reading(place: Workplace) -> SeriesRow | None:
         worklist.put_off(Reason.MEMORY_SHORT, wait_s)
         time.sleep(wait_s)  # the messages that wait are better taken by somebody else
         return None
-    return worklist.take(_owner(), place.settings.worker.lease_s)
+    return worklist.take(this_worker(), place.settings.worker.lease_s)
 
 
 def end_reading(place: Workplace, row: SeriesRow) -> bool:
@@ -180,7 +190,7 @@ def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
     if not results:
         _noted(place, lambda: leave(place.journal, row, Reason.NOTHING_TO_SEND))
         return False
-    return _noted(place, lambda: Outbox(journal=place.journal).put(row, results))
+    return _noted(place, lambda: place.outbox.put(row, results))
 
 
 def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> tuple[ResultRow, ...]:
@@ -200,36 +210,47 @@ def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -
         product = read_paths(
             paths, place.engine(), started_at=started_at, control=control, timing=timing, rules=place.rules
         )
-    directory = place.results_dir(row)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     begin = place.journal.clock()
-    reading = _revising(place, row, replace(product.reading, edition=edition(place.journal, row)))
-    objects = write_results(reading, paths, directory, profile=place.profile)
-    (directory / READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
+    reading = replace(product.reading, edition=edition(place.journal, row))
+    results: list[ResultRow] = []
+    for form, profile in {"": place.profile, **place.further_profiles}.items():
+        results += _write_form(place, row, replace(reading, form=form), paths, profile)
     timing("write objects", place.journal.clock() - begin)
+    return tuple(replace(result, position=position) for position, result in enumerate(results))
+
+
+def _write_form(
+    place: Workplace, row: SeriesRow, reading: Reading, paths: Sequence[Path], profile: Profile
+) -> Iterator[ResultRow]:
+    """Write the objects of a reading in the form that some destinations get."""
+    directory = place.results_dir(row) / reading.form
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    reading = _revising(place, row, reading)
+    objects = write_results(reading, paths, directory, profile=profile)
+    (directory / READING_FILE).write_text(readings.to_json(reading), encoding="utf-8")
     revised = reading.predecessor.sop_instance_uid if reading.predecessor else None
-    return tuple(
-        ResultRow(
+    for result in objects:
+        yield ResultRow(
             kind=str(result.kind),
+            form=reading.form,
             sop_class_uid=result.sop_class_uid,
             sop_instance_uid=result.sop_instance_uid,
             series_instance_uid=result.series_instance_uid,
-            file_name=result.path.name,
-            position=position,
+            file_name=str(result.path.relative_to(place.results_dir(row))),
+            position=0,
             predecessor_uid=revised if result.kind is ResultKind.SR else None,
         )
-        for position, result in enumerate(objects)
-    )
 
 
 def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
-    """Let a reading revise the earlier ones of its series that count."""
-    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
-    paths = (place.results_dir(replace(row, generation=one.generation)) / READING_FILE for one in earlier)
-    texts = [path.read_text(encoding="utf-8") for path in paths]
-    return revise(
-        reading, [readings.from_json(text) for text in texts], reported=any(e.has_report for e in earlier[:1])
-    )
+    """Let a reading revise the earlier ones of its series that count, in its own form."""
+    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.outlets))
+    directories = [place.results_dir(replace(row, generation=one.generation)) / reading.form for one in earlier]
+    if reading.form:  # a form that came with a later destination has no earlier objects
+        directories = [directory for directory in directories if (directory / READING_FILE).exists()]
+    texts = [(directory / READING_FILE).read_text(encoding="utf-8") for directory in directories]
+    reported = any((directory / FILE_NAME[ResultKind.SR]).exists() for directory in directories[:1])
+    return revise(reading, [readings.from_json(text) for text in texts], reported=reported)
 
 
 def _retry_reading(place: Workplace, row: SeriesRow, error: BaseException) -> None:
@@ -267,36 +288,18 @@ def _noted(place: Workplace, change: Callable[[], bool]) -> bool:
 
 
 def deliver_one(place: Workplace, series_key: str, generation: int) -> None:
-    """Deliver the results of a series if they still wait for it."""
+    """Deliver the results of a series wherever they still wait for it."""
     with logs.series(series_key[:8]):
-        if not place.settings.delivery.ae_title:
+        row = _known(place, series_key)
+        if row is None or row.generation != generation or row.state not in (State.READ, State.STORED):
             return
-        row = _lease(place, series_key, generation, State.READ, State.STORED)
-        if row is None:
-            return
-        with heartbeat(place.journal, row, place.settings.worker.lease_s):
-            try:
-                deliver(place.journal, place.settings, row, place.results_dir(row))
-            except Exception as error:  # noqa: BLE001 - border: the Celery task
-                _log.error("delivery failed by a bug; it is tried again", exc_info=error)
-                later = place.journal.clock() + place.settings.delivery.retry_max_s
-                place.journal.move(
-                    row, row.state, reason=Reason.INTERNAL, next_try_at=later, lease_owner=None, lease_until=0.0
-                )
+        deliverer = Deliverer(journal=place.journal, settings=place.settings, senders=place.senders)
+        deliverer.deliver(row, place.results_dir(row))
 
 
-def _lease(place: Workplace, series_key: str, generation: int, *states: State) -> SeriesRow | None:
+def _known(place: Workplace, series_key: str) -> SeriesRow | None:
     try:
-        row = place.journal.series(series_key)
+        return place.journal.series(series_key)
     except KeyError:
         _log.warning("rung for a series that the journal does not have")
         return None
-    now = place.journal.clock()
-    if row.generation != generation or row.state not in states or row.next_try_at > now:
-        return None
-    return place.journal.take_lease(row, _owner(), place.settings.worker.lease_s)
-
-
-def _owner() -> str:
-    # two hosts may have one name, and processes of one number: the last part tells them apart
-    return f"{socket.gethostname()[:32]}/{os.getpid()}/{uuid.uuid4().hex[:12]}"

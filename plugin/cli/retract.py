@@ -1,4 +1,4 @@
-"""``sgmri retract``: take the newest reading of a series back; the destination gets a note that rejects its objects."""
+"""``sgmri retract``: take the newest reading of a series back; its destinations get a note that rejects its objects."""
 
 import argparse
 import sys
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
     finally:
         journal.close()
-    where = f"note sent to {settings.delivery.ae_title}" if settings.delivery.ae_title else f"note: {path}"
+    names = ", ".join(outlet.name for outlet in settings.outlets)
+    where = f"note sent to {names}" if names else f"note: {path}"
     print(f"{row.series_key[:8]}  reading {reading.generation} retracted ({reading.retracted}); {where}")
     return 0

@@ -9,7 +9,9 @@ from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
 from sgmri.settings import Queue
-from worker.journal import Journal, SeriesRow
+from worker.deliveries import is_in_hand
+from worker.destinations import targets
+from worker.journal import SeriesRow
 from worker.outbox import Outbox
 from worker.worklist import Entry, entry
 
@@ -27,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
-        after = put_back(journal, row, settings.queue)
+        after = put_back(Outbox(journal=journal, targets=targets(settings)), row, settings.queue)
     finally:
         journal.close()
     if after is None:
@@ -37,22 +39,29 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def put_back(journal: Journal, row: SeriesRow, queue: Queue) -> State | None:
+def put_back(outbox: Outbox, row: SeriesRow, queue: Queue) -> State | None:
     """Let a series be tried at once, with its attempts forgotten.
 
     Returns
     -------
     The state it is put into; None where there is nothing to try, or somebody is at it.
     """
+    journal = outbox.journal
     if row.state is State.FAILED:
-        after = State.READ if Outbox(journal=journal).results(row) else State.QUEUED
-    elif row.state in (State.QUEUED, State.READ, State.STORED) and row.lease_until <= journal.clock():
+        after = State.READ if outbox.results(row) else State.QUEUED
+    elif row.state in (State.QUEUED, State.READ, State.STORED) and not is_in_hand(journal, row):
         after = row.state
     else:
         return None
+    journal = outbox.journal
     now = journal.clock()
     place = Entry(lane=row.lane, first_lane_at=row.first_lane_at, next_try_at=now)
     if row.state is State.FAILED:  # it comes anew; one that waits keeps its place
         place |= entry(row.lane, now, queue)
-    done = journal.move(row, after, attempts=0, deliveries=0, lease_owner=None, lease_until=0.0, **place)
+    with journal.begin() as connection:
+        done = journal.move_within(
+            connection, row, after, attempts=0, deliveries=0, lease_owner=None, lease_until=0.0, **place
+        )
+        if done:
+            outbox.deliveries.try_now(connection, row)
     return after if done else None

@@ -13,6 +13,9 @@ from sgmri.lifecycle import Reason, State
 from worker import suspension
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
 from worker.bells import depth
+from worker.deliveries import Deliveries
+from worker.delivery import breakers
+from worker.destinations import targets
 from worker.journal import SeriesRow
 from worker.revisions import ReadingRow, readings
 from worker.suspension import Mode, WorklistRow
@@ -38,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         readings_of = {row.series_key: readings(journal, row.series_key) for row in rows}
         worklist, mode = Worklist(journal=journal), suspension.look(journal)
         lanes, stalled_s = worklist.by_lane(), worklist.stalled_s(settings.queue.stalled_after_s)
+        deliveries = Deliveries(journal=journal, targets=targets(settings))
+        deliveries_of = {row.series_key: _deliveries(deliveries, row) for row in rows}
+        away = sorted(breakers(journal, settings).open())
     finally:
         journal.close()
     waiting = {queue: depth(settings.broker.url, queue) for queue in (READING_QUEUE, DELIVERY_QUEUE)}
@@ -52,19 +58,25 @@ def run(arguments: argparse.Namespace) -> int:
                 "lanes": {lane.value: count for lane, count in lanes.items()},
                 "stalled_s": None if stalled_s is None else round(stalled_s, 1),
             },
-            "series": [_mapping(row, readings_of[row.series_key], now) for row in rows],
+            "unreachable": away,
+            "series": [
+                _mapping(row, readings_of[row.series_key], now) | {"deliveries": deliveries_of[row.series_key]}
+                for row in rows
+            ],
         }
         print(json.dumps(document, indent=2))
         return 0
     print(" ".join(f"{state}={count}" for state, count in sorted(counts.items())) or "no series yet")
     print(" ".join(f"messages.{queue}={'?' if count is None else count}" for queue, count in waiting.items()))
     print("worklist: " + " ".join(f"{lane}={count}" for lane, count in lanes.items()) + _mode(mode, stalled_s, now))
+    for name in away:
+        print(f"{name} cannot be reached and is only probed; what is for it waits")
     for row in rows:
         why = "" if row.reason is Reason.NONE else f" ({row.reason})"
         lane = f" in lane {row.lane}" if row.state is State.QUEUED else ""
         print(
             f"{row.series_key[:8]}  {row.state}{lane}{why}, {row.instances} instances, {_age(now - row.updated_at)} ago"
-            f"{_revision(readings_of[row.series_key])}"
+            f"{_revision(readings_of[row.series_key])}{_where(deliveries_of[row.series_key])}"
         )
     return 0
 
@@ -76,6 +88,35 @@ def _mode(worklist: WorklistRow, stalled_s: float | None, now: float) -> str:
     if stalled_s is not None:
         return f", STALLED: none has been begun for {_age(stalled_s)}; does a reading worker run?"
     return ""
+
+
+def _deliveries(deliveries: Deliveries, row: SeriesRow) -> list[dict[str, object]]:
+    """Return how far the present reading has come at each destination, and the objects that it does not take."""
+    return [
+        {
+            "destination": one.destination,
+            "state": one.state.value,
+            "reason": one.reason.value,
+            "tries": one.tries,
+            "objects": len(objects),
+            "stored": sum(each.stored_at is not None for each in objects),
+            "committed": sum(each.committed_at is not None for each in objects),
+            "refused": {each.kind: each.reason.value for each in objects if each.reason is not Reason.NONE},
+        }
+        for one in deliveries.of(row)
+        for objects in [deliveries.objects(one)]
+    ]
+
+
+def _where(deliveries: Sequence[dict[str, Any]]) -> str:
+    """Say how each destination stands where there are several, and which objects one does not take."""
+    said = ""
+    for one in deliveries:
+        refused = "".join(f", {kind} {reason}" for kind, reason in one["refused"].items())
+        if len(deliveries) > 1 or refused:
+            why = "" if one["reason"] == Reason.NONE else f" ({one['reason']})"
+            said += f"; {one['destination']}: {one['state']}{why}{refused}"
+    return said
 
 
 def _revision(known: Sequence[ReadingRow]) -> str:

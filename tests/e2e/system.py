@@ -103,6 +103,7 @@ ae_title = "{ae_title}"
 port = {pacs_port}
 retry_first_s = {values["retry_first_s"]}
 retry_max_s = 5.0
+probe_interval_s = 2.0
 timeout_s = 5.0
 commitment_timeout_s = {values["commitment_timeout_s"]}
 [log]

@@ -73,3 +73,39 @@ def test_every_key_is_documented_with_unit_and_default() -> None:
             assert key.unit == "s", key.path
         if key.path.endswith("_bytes"):
             assert key.unit == "bytes", key.path
+
+
+def _dimse(**keys: object) -> dict[str, object]:
+    return {"name": "archive", "ae_title": "ARCHIVE", **keys}
+
+
+def test_the_delivery_table_is_the_first_destination() -> None:
+    """What [delivery] says is a destination of its own, before the others; without an AE title it is none."""
+    settings = parse({"delivery": {"ae_title": "PACS", "commitment": False}, "destination": [_dimse()]})
+    first, second = settings.outlets
+    assert (first.name, first.ae_title, first.proves) == ("delivery", "PACS", False)
+    assert (second.name, second.proves) == ("archive", True)
+    assert parse({"destination": [_dimse()]}).outlets == (second,)
+    assert parse({}).outlets == ()
+
+
+@pytest.mark.parametrize(
+    ("destinations", "named"),
+    [
+        ([_dimse(name="")], r"destination\[0\]\.name"),
+        ([_dimse(), _dimse(name="ARCHIVE")], r"destination\[1\]\.name: expected a name of its own"),
+        ([_dimse(name="delivery")], "take another name"),
+        ([_dimse(ae_title="")], r"destination\[0\]\.ae_title"),
+        ([_dimse(port=70000)], r"destination\[0\]\.port"),
+        ([_dimse(kind="ftp")], "dimse or stow"),
+        ([_dimse(commitment="always")], "storage-commitment, query or none"),
+        ([{"name": "web", "kind": "stow", "url": "http://pacs/dicom-web"}], "STOW-RS has no storage commitment"),
+        ([{"name": "web", "kind": "stow", "url": "http://u:p@pacs/", "commitment": "query"}], "without user name"),
+        ([{"name": "web", "kind": "stow", "url": "pacs/", "commitment": "query"}], r"destination\[0\]\.url"),
+        ([_dimse(viewer=["ohif"])], "did you mean 'viewers'"),
+    ],
+)
+def test_a_destination_that_cannot_work_is_named(destinations: list[dict[str, object]], named: str) -> None:
+    """Which of the destinations, which key, and what was expected."""
+    with pytest.raises(ConfigError, match=named):
+        parse({"delivery": {"ae_title": "PACS"}, "destination": destinations})

@@ -7,7 +7,11 @@ from sqlalchemy import select
 
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
+from sgmri.outlets import Outlet
 from tests.worker.place import Clock
+from worker.breakers import Breakers, Gate
+from worker.deliveries import DeliveryRow
+from worker.destinations import Target
 from worker.journal import Journal, SeriesRow
 from worker.journal_tables import INSTANCES
 from worker.outbox import Outbox, ResultRow
@@ -71,11 +75,21 @@ def objects(first: int = 0, predecessor_uid: str | None = None) -> list[ResultRo
     ]
 
 
-def stored(journal: Journal) -> SeriesRow:
-    row = reading(journal)
-    assert Outbox(journal=journal).put(row, objects())
-    assert journal.move(journal.series(row.series_key), State.STORED)
-    return journal.series(row.series_key)
+def outbox_of(journal: Journal) -> Outbox:
+    return Outbox(journal=journal, targets=(Target(outlet=Outlet(name="pacs", ae_title="PACS")),))
+
+
+def delivery(outbox: Outbox) -> DeliveryRow:
+    (one,) = outbox.deliveries.of(outbox.journal.series("abcdefgh12345678"))
+    return one
+
+
+def stored(outbox: Outbox) -> DeliveryRow:
+    """Read a series, and let the destination take both of its objects."""
+    assert outbox.put(reading(outbox.journal), objects())
+    outbox.deliveries.mark(delivery(outbox), ["2.25.0", "2.25.1"], stored_at=outbox.journal.clock())
+    assert outbox.deliveries.move(delivery(outbox), State.STORED)
+    return delivery(outbox)
 
 
 @pytest.mark.parametrize(
@@ -275,10 +289,12 @@ def test_a_series_that_grew_drops_the_reading_of_its_old_self(journal: Journal) 
 
 def test_readings_of_a_growing_series_are_linked(journal: Journal) -> None:
     """The report of the second generation names the first's, which is superseded and keeps what became of it."""
-    first, outbox = stored(journal), Outbox(journal=journal)
+    outbox = outbox_of(journal)
+    assert outbox.put(reading(journal), objects())
+    first = delivery(outbox)
     journal.receive(received(2))
     # a delivery that was under way when the series grew tells its own generation
-    outbox.mark_stored(first, "2.25.1")
+    outbox.deliveries.mark(first, ["2.25.1"], stored_at=journal.clock())
     second = reading(journal, 3)
     assert second.generation == 1
     assert [one.generation for one in earlier_readings(journal, second, delivered=True)] == [0]
@@ -292,9 +308,8 @@ def test_readings_of_a_growing_series_are_linked(journal: Journal) -> None:
 
 def test_a_report_that_the_destination_does_not_have_is_superseded_but_not_named(journal: Journal) -> None:
     """What was not delivered, or refused at commitment, is no predecessor where there is a destination."""
-    first, outbox = stored(journal), Outbox(journal=journal)
-    outbox.mark_stored(first, "2.25.1")
-    outbox.expect_commitment(first, "2.25.77")
+    outbox = outbox_of(journal)
+    outbox.expect_commitment(stored(outbox), "2.25.77")
     second = reading(journal, 2)
     outbox.answer_commitment("2.25.77", committed=[], refused=["2.25.1"], retry_s=1)
     assert [one.generation for one in earlier_readings(journal, second, delivered=True)] == []
@@ -303,19 +318,18 @@ def test_a_report_that_the_destination_does_not_have_is_superseded_but_not_named
 
 def test_objects_that_did_not_change_are_not_sent_again(journal: Journal) -> None:
     """A late instance that is not read: the same objects, now of the new generation, as stored as they were."""
-    first, outbox = stored(journal), Outbox(journal=journal)
-    for result in outbox.results(first):
-        outbox.mark_stored(first, result.sop_instance_uid)
-    before = outbox.results(first)
+    outbox = outbox_of(journal)
+    before = outbox.deliveries.objects(stored(outbox))
     second = reading(journal, 2)
     assert outbox.put(second, objects())
-    assert outbox.results(second) == before
+    assert outbox.deliveries.objects(delivery(outbox)) == before
+    assert all(one.stored_at is not None for one in before)
     assert [one.generation for one in readings(journal, second.series_key)] == [1]
 
 
 def test_a_series_that_is_no_longer_read_keeps_its_report(journal: Journal) -> None:
     """SKIPPED after a reading: the reason is the series', the timeline says that the report stands, and it does."""
-    first = stored(journal)
+    first = stored(outbox_of(journal))
     second = reading(journal, 2)
     assert leave(journal, second, Reason.MIXED_GEOMETRY)
     assert not leave(journal, second, Reason.MIXED_GEOMETRY)
@@ -335,7 +349,8 @@ def test_a_transition_that_the_table_lacks_is_our_bug(journal: Journal) -> None:
 
 def test_commitment_ends_the_way(journal: Journal) -> None:
     """When every object is committed the series is COMMITTED; an unknown transaction changes nothing."""
-    row, outbox = stored(journal), Outbox(journal=journal)
+    outbox = outbox_of(journal)
+    row = stored(outbox)
     outbox.expect_commitment(row, "2.25.77")
     assert outbox.answer_commitment("2.25.1", committed=["2.25.0"], refused=[], retry_s=1) is None
     after = outbox.answer_commitment("2.25.77", committed=["2.25.0", "2.25.1"], refused=[], retry_s=1)
@@ -348,7 +363,8 @@ def test_commitment_ends_the_way(journal: Journal) -> None:
 
 def test_half_a_commitment_is_none(journal: Journal) -> None:
     """With one object of two committed the series stays STORED."""
-    row, outbox = stored(journal), Outbox(journal=journal)
+    outbox = outbox_of(journal)
+    row = stored(outbox)
     outbox.expect_commitment(row, "2.25.77")
     after = outbox.answer_commitment("2.25.77", committed=["2.25.0"], refused=[], retry_s=1)
     assert after is not None
@@ -357,44 +373,44 @@ def test_half_a_commitment_is_none(journal: Journal) -> None:
 
 def test_a_refused_commitment_sends_again_what_was_refused(journal: Journal, clock: Clock) -> None:
     """Refused objects go back to READ with the coded reason, due later; the committed one is kept as stored."""
-    row, outbox = stored(journal), Outbox(journal=journal)
-    for result in outbox.results(row):
-        outbox.mark_stored(row, result.sop_instance_uid)
+    outbox = outbox_of(journal)
+    row = stored(outbox)
     outbox.expect_commitment(row, "2.25.77")
     after = outbox.answer_commitment("2.25.77", committed=["2.25.0"], refused=["2.25.1"], retry_s=30)
     assert after is not None
     assert (after.state, after.reason) == (State.READ, Reason.COMMITMENT_REFUSED)
-    assert outbox.waiting(commitment=True) == ()
+    assert outbox.waiting() == ()
     clock.now += 31
-    assert len(outbox.waiting(commitment=True)) == 1
-    assert [result.stored_at is None for result in outbox.results(row)] == [False, True]
+    assert len(outbox.waiting()) == 1
+    assert [one.stored_at is None for one in outbox.deliveries.objects(delivery(outbox))] == [False, True]
 
 
 def test_an_answer_that_comes_while_the_lease_is_given_back_is_not_lost(journal: Journal) -> None:
     """Commitment arriving while the delivery worker still holds its lease commits all the same."""
-    row, outbox = stored(journal), Outbox(journal=journal)
-    held = journal.take_lease(row, "delivery", 60.0)
+    outbox = outbox_of(journal)
+    held = outbox.deliveries.take_lease(stored(outbox), "delivery", 60.0)
     assert held is not None
-    outbox.expect_commitment(row, "2.25.77")
+    outbox.expect_commitment(held, "2.25.77")
     after = outbox.answer_commitment("2.25.77", committed=["2.25.0", "2.25.1"], refused=[], retry_s=1)
     assert after is not None
     assert after.state is State.COMMITTED
-    assert not journal.move(held, State.STORED, lease_owner=None, lease_until=0.0)
+    assert not outbox.deliveries.move(held, State.STORED)
 
 
 def test_what_waits_for_commitment_is_rung_only_when_it_is_overdue(journal: Journal, clock: Clock) -> None:
-    """A stored series is left alone until its answer is overdue, and for ever where commitment is off."""
-    row, outbox = stored(journal), Outbox(journal=journal)
-    journal.move(row, State.STORED, next_try_at=clock.now + 100)
-    assert outbox.waiting(commitment=True) == ()
+    """A stored series is left alone until its answer is overdue, and for ever where no proof is asked for."""
+    outbox = outbox_of(journal)
+    outbox.deliveries.move(stored(outbox), State.STORED, next_try_at=clock.now + 100)
+    assert outbox.waiting() == ()
     clock.now += 101
-    assert len(outbox.waiting(commitment=True)) == 1
-    assert outbox.waiting(commitment=False) == ()
+    assert len(outbox.waiting()) == 1
+    trusting = Target(outlet=Outlet(name="pacs", ae_title="PACS", commitment="none"))
+    assert Outbox(journal=journal, targets=(trusting,)).waiting() == ()
 
 
 def test_the_timeline_tells_each_state_once(journal: Journal) -> None:
     """Every change of state is a line, oldest first."""
-    row = stored(journal)
+    row = stored(outbox_of(journal))
     stages = [event.stage for event in journal.timeline(row.series_key)]
     assert stages == ["first instance", "COMPLETE", "QUEUED", "READING", "READ", "STORED"]
     assert journal.counts() == {State.STORED: 1}
@@ -406,3 +422,53 @@ def test_an_unusable_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"storage\.journal_url") as caught:
         Journal(url)
     assert url not in str(caught.value)
+
+
+def test_all_workers_share_a_breaker(journal: Journal, clock: Clock) -> None:
+    """Failures in a row open it; of many who come when a probe is due one gets it; an answer makes all due at once."""
+    outbox = outbox_of(journal)
+    first, second = (Breakers(journal=journal, max_failures=2, probe_interval_s=30.0) for _ in range(2))
+    held = outbox.deliveries.move(
+        _begun(outbox), State.READ, reason=Reason.PEER_UNAVAILABLE, next_try_at=clock.now + 3600
+    )
+    assert held
+    assert not first.failed("pacs")
+    assert second.gate("pacs") is Gate.CLOSED
+    assert second.failed("pacs")
+    assert (first.gate("pacs"), second.gate("pacs")) == (Gate.OPEN, Gate.OPEN)
+    assert outbox.waiting() == ()
+    clock.now += 31
+    assert len(outbox.waiting()) == 1
+    assert (first.gate("pacs"), second.gate("pacs")) == (Gate.PROBE, Gate.OPEN)
+    assert outbox.waiting() == ()
+    assert second.answered("pacs")
+    assert first.open() == {}
+    assert delivery(outbox).next_try_at == 0.0
+    assert len(outbox.waiting()) == 1
+    assert not first.failed("pacs"), "the count begins anew"
+
+
+def _begun(outbox: Outbox) -> DeliveryRow:
+    assert outbox.put(reading(outbox.journal), objects())
+    return delivery(outbox)
+
+
+def test_only_one_worker_delivers_to_a_destination(journal: Journal, clock: Clock) -> None:
+    """Several workers want the same delivery: one gets it, and a silent one loses it after its lease."""
+    outbox = outbox_of(journal)
+    one, taken = _begun(outbox), []
+
+    def want(name: str) -> None:
+        taken.append(outbox.deliveries.take_lease(one, name, 60.0))
+
+    threads = [threading.Thread(target=want, args=(f"w{place}",)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (held,) = [each for each in taken if each is not None]
+    assert outbox.waiting() == ()
+    clock.now += 61
+    assert len(outbox.waiting()) == 1
+    assert outbox.deliveries.take_lease(held, "another", 60.0) is not None
+    assert not outbox.deliveries.move(held, State.STORED), "the first one's late word is dropped"

@@ -9,12 +9,16 @@ from sqlalchemy import event, insert
 from sqlalchemy.engine import Engine
 
 from sgmri.lifecycle import Reason, State
+from sgmri.settings import parse
 from tests.worker.place import Clock
 from worker.database import sqlite_url
+from worker.destinations import targets
 from worker.journal import Journal
 from worker.journal_tables import SERIES
 from worker.outbox import Outbox
 from worker.worklist import Worklist
+
+_SOMEWHERE = targets(parse({"delivery": {"ae_title": "PACS"}}))
 
 
 def steps(directory: Path, waiting: int, work: Callable[[Worklist], object]) -> int:
@@ -62,7 +66,7 @@ def steps(directory: Path, waiting: int, work: Callable[[Worklist], object]) -> 
         lambda worklist: worklist.take("me", 60.0),
         lambda worklist: worklist.ready(5),
         lambda worklist: worklist.stalled_s(60.0),
-        lambda worklist: Outbox(journal=worklist.journal).waiting(commitment=True),
+        lambda worklist: Outbox(journal=worklist.journal, targets=_SOMEWHERE).waiting(),
         lambda worklist: Outbox(journal=worklist.journal).abandoned(),
         lambda worklist: worklist.journal.quiet(15.0, at_expected_count=True),
         lambda worklist: worklist.journal.newest(5),

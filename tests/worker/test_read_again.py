@@ -24,7 +24,7 @@ from sgmri.settings import Queue, Settings, parse
 from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
 from worker.database import sqlite_url
-from worker.delivery import destination
+from worker.destinations import peer
 from worker.outbox import Outbox
 from worker.retractions import REJECTION_FILE, retract, send_note
 from worker.revisions import ReadingRow, read_again, readings
@@ -132,7 +132,7 @@ def readings_of(place: Place) -> tuple[ReadingRow, ...]:
 
 def in_pacs(place: Place, pacs: SmallPacs, modality: str) -> int:
     keys = {"StudyInstanceUID": place.row.study_instance_uid, "SeriesInstanceUID": "", "Modality": modality}
-    return len(find(destination(place.workplace.settings), Level.SERIES, keys))
+    return len(find(peer(place.workplace.settings, place.workplace.settings.outlets[0]), Level.SERIES, keys))
 
 
 def test_another_model_revises_the_report(delivered: Place, model: Model, pacs: SmallPacs) -> None:

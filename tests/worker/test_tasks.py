@@ -20,6 +20,7 @@ from tests.worker.one_box_engine import OneBoxEngine
 from tests.worker.place import Place, delivering_to, small
 from worker import suspension
 from worker.admission import Admission
+from worker.destinations import targets
 from worker.outbox import Outbox
 from worker.suspension import Mode
 
@@ -153,7 +154,8 @@ def test_a_suspension_after_the_current_one_lets_it_end(
 
     place.engine.told = a_while
     assert place.read()
-    assert len(Outbox(journal=place.workplace.journal).waiting(commitment=True)) == 1
+    somewhere = targets(parse({"delivery": {"ae_title": "PACS"}}))
+    assert len(Outbox(journal=place.workplace.journal, targets=somewhere).waiting()) == 1
 
 
 def test_a_series_that_is_not_for_us_is_skipped_with_its_reason(place: Place, tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ def test_without_commitment_stored_is_the_end(
         place.read()
         place.deliver()
         assert place.row.state is State.STORED
-        assert Outbox(journal=place.workplace.journal).waiting(commitment=False) == ()
+        assert place.workplace.outbox.waiting() == ()
 
 
 def test_a_pacs_that_is_away_is_tried_again_later_each_time(
