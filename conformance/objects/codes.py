@@ -26,6 +26,8 @@ RETIRED_SCHEME: Final = _check("retired", "a scheme in use", "PS3.16 8.1, 8.3", 
 FORM: Final = _check("value", "a value that its scheme can have", "PS3.16 section 8")
 KNOWN: Final = _check("known", "a code of DICOM's dictionary", "PS3.16 Annex D", Severity.WARNING)
 MEANING: Final = _check("meaning", "the meaning of the code's value", "PS3.3 8.3")
+_SETTLED: Final = frozenset({"DCM", "SCT", "LN", "RADLEX"})
+"""Schemes whose meanings are names, not abbreviations or units."""
 CHECKS: Final = (COMPLETE, SCHEME, PRIVATE, RETIRED_SCHEME, FORM, KNOWN, MEANING)
 
 
@@ -75,7 +77,10 @@ def _value(part: str, code: Code) -> Iterator[Finding]:
         yield KNOWN.found(part, f"({code.value}, DCM)", severity=Severity.ERROR)
     others = by_meaning().get((key[0], plain(code.meaning)), frozenset())
     if others:
-        yield MEANING.found(part, f"{code}", expected=f"this meaning with {' or '.join(sorted(others))}")
+        severity = Severity.ERROR if key[0] in _SETTLED else Severity.WARNING
+        yield MEANING.found(
+            part, f"{code}", expected=f"this meaning with {' or '.join(sorted(others))}", severity=severity
+        )
     elif key[0] in ("SCT", "LN"):
         yield KNOWN.found(part, f"({code.value}, {code.scheme}): its meaning was not checked", severity=Severity.NOTE)
 
@@ -88,7 +93,8 @@ def _meaning(part: str, code: Code, key: tuple[str, str]) -> Iterator[Finding]:
         return  # a unit's meaning may be the unit itself, or any name of it (PS3.3 8.3)
     # Names in another order or number are one thing; the name of something else contradicts the value. Of a retired
     # code only its successor's meanings are known
-    contradicts = is_others or not any(_words(said) & _words(known) for known in meanings)
+    is_alike = key[0] not in _SETTLED or any(_words(said) & _words(known) for known in meanings)
+    contradicts = is_others or not is_alike
     yield MEANING.found(
         part,
         f"{code}",

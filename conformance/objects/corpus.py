@@ -208,6 +208,7 @@ class Corpus:
         for instance in self.instances:
             found.setdefault(instance.sop_instance_uid, instance)
         self.by_uid: Mapping[str, Instance] = found
+        self._centres_x_mm: dict[str, float] = {}
 
     @cached_property
     def image_series(self) -> Mapping[str, tuple[Instance, ...]]:
@@ -223,6 +224,20 @@ class Corpus:
         """Return a source image; None where it is not among the files, or no image."""
         found = self.by_uid.get(sop_instance_uid)
         return None if found is None or found.is_result else found
+
+    def centre_x_mm(self, series_instance_uid: str) -> float:
+        """Return the middle of what the images of a series cover along x (LPS); 0 where they have no place."""
+        if series_instance_uid not in self._centres_x_mm:
+            ends = [
+                float(plane.place(x, y)[0])
+                for image in self.image_series.get(series_instance_uid, ())
+                for plane in (*image.planes[:1], *image.planes[-1:])
+                if plane is not None
+                for x in (0, image.columns)
+                for y in (0, image.rows)
+            ]
+            self._centres_x_mm[series_instance_uid] = (min(ends) + max(ends)) / 2 if ends else 0.0
+        return self._centres_x_mm[series_instance_uid]
 
 
 def _grouped(pairs: Iterable[tuple[str, Instance]]) -> Mapping[str, tuple[Instance, ...]]:

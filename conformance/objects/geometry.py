@@ -11,7 +11,7 @@ PS3.3 C.18.6 (SCOORD), C.18.9 (SCOORD3D), C.10.5 (graphics), C.7.6.2.1.1 (x grow
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from conformance.objects.corpus import Corpus, Instance, Plane
+from conformance.objects.corpus import Corpus, Instance
 from conformance.objects.findings import Check, Finding, Group, Severity
 from conformance.objects.regions import Region, is_closed, is_upright_rectangle, regions_of
 from conformance.objects.subject import Item, Subject, numbers, sequence, text
@@ -121,25 +121,10 @@ def _actual_side(region: Region, image: Instance, corpus: Corpus) -> str:
     x0, y0, x1, y1 = region.extent
     x = float(plane.place((x0 + x1) / 2, (y0 + y1) / 2)[0])
     # The patient's middle is near the isocentre, and near the centre of what was imaged: doubt spares both
-    middles = (0.0, _centre_x(corpus.image_series.get(image.series_instance_uid, (image,))))
+    middles = (0.0, corpus.centre_x_mm(image.series_instance_uid))
     if x > max(middles) + _MARGIN_MM:
         return "L"
     return "R" if x < min(middles) - _MARGIN_MM else ""
-
-
-def _centre_x(series: Sequence[Instance]) -> float:
-    ends = [
-        float(plane.place(x, y)[0])
-        for image in series
-        for plane in _outermost(image.planes)
-        for x in (0, image.columns)
-        for y in (0, image.rows)
-    ]
-    return (min(ends) + max(ends)) / 2 if ends else 0.0
-
-
-def _outermost(planes: Sequence[Plane | None]) -> list[Plane]:
-    return [plane for plane in (*planes[:1], *planes[-1:]) if plane is not None]
 
 
 def _sides_below(group: Item) -> Iterator[tuple[Item, str]]:

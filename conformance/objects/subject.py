@@ -160,28 +160,9 @@ class Subject:
 def subject_of(ds: Dataset) -> Subject:
     """Walk an object."""
     subject = Subject(ds)
-    if "ContentSequence" in ds or "ValueType" in ds:
-        subject.root = _item("1", ds, None, subject)
-    _walk(ds, "", subject, 0)
+    has_content = "ContentSequence" in ds or "ValueType" in ds
+    _Walk(subject).into(ds, "", parent=None, number="1" if has_content else "")
     return subject
-
-
-def _item(number: str, ds: Dataset, parent: Item | None, subject: Subject) -> Item:
-    found = sequence(ds, "ConceptNameCodeSequence")
-    item = Item(
-        number=number,
-        ds=ds,
-        relationship=text(ds, "RelationshipType"),
-        value_type=text(ds, "ValueType"),
-        name=code_of(found[0]) if found else None,
-        parent=parent,
-    )
-    if number.count(".") >= _MOST_DEPTH:
-        subject.is_whole = False
-        return item
-    for index, child in enumerate(sequence(ds, "ContentSequence"), start=1):
-        item.children.append(_item(f"{number}.{index}", child, item, subject))
-    return item
 
 
 _LISTS: Final = frozenset(
@@ -195,43 +176,81 @@ _LISTS: Final = frozenset(
 _EARLIER: Final = frozenset({"PredecessorDocumentsSequence", "IdenticalDocumentsSequence"})
 
 
-def _walk(ds: Dataset, place: str, subject: Subject, depth: int) -> None:
-    if depth > _MOST_DEPTH:
-        subject.is_whole = False
-        return
-    _note(ds, place, subject)
-    for element in ds:
-        if len(subject.elements) >= MOST_ELEMENTS:
-            subject.is_whole = False
+_CODED: Final = frozenset({"CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"})
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk through an object: each element is asked for once, which is what takes the time."""
+
+    subject: Subject
+    codes: dict[int, Code] = field(default_factory=dict)
+    """Of the items of code sequences, by the identity of the Dataset."""
+    depth: int = 0
+
+    def into(self, ds: Dataset, place: str, *, parent: Item | None, number: str) -> None:
+        """Note what a Dataset holds; it is a content item where it has a number."""
+        if self.depth > _MOST_DEPTH:
+            self.subject.is_whole = False
             return
-        name = element.keyword or str(element.tag)
-        if element.VR != "SQ":
-            subject.elements.append((f"{place}{name}", element))
-            continue
-        for index, child in enumerate(element.value or (), start=1):
-            if name == "ContentSequence":
-                number = f"{place.removeprefix('content item ').rstrip('/') or '1'}.{index}"
-                _walk(child, f"content item {number}/", subject, depth + 1)
-            else:
-                _walk(child, f"{place}{name}[{index}]/", subject, depth + 1)
+        self.depth += 1
+        values: dict[str, Any] = {}
+        for element in ds:
+            if len(self.subject.elements) >= MOST_ELEMENTS:
+                self.subject.is_whole = False
+                break
+            name = element.keyword or str(element.tag)
+            values[name] = element.value
+            if element.VR != "SQ":
+                self.subject.elements.append((f"{place}{name}", element))
+            elif name != "ContentSequence":
+                for index, child in enumerate(element.value or (), start=1):
+                    self.into(child, f"{place}{name}[{index}]/", parent=None, number="")
+        self._note(ds, place, values)
+        item = self._item(ds, values, parent, number) if number else None
+        for index, child in enumerate(values.get("ContentSequence") or (), start=1):
+            inner = f"{number or 1}.{index}"
+            self.into(child, f"content item {inner}/", parent=item, number=inner)
+        self.depth -= 1
 
-
-def _note(ds: Dataset, place: str, subject: Subject) -> None:
-    if any(keyword in ds for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning")):
-        subject.codes.append((place.rstrip("/"), code_of(ds), ds))
-    if "ReferencedSOPInstanceUID" in ds:
-        above = {step.partition("[")[0] for step in place.split("/")}
-        subject.references.append(
-            Reference(
-                part=place.rstrip("/"),
-                sop_class_uid=text(ds, "ReferencedSOPClassUID"),
-                sop_instance_uid=text(ds, "ReferencedSOPInstanceUID"),
-                frames=integers(ds, "ReferencedFrameNumber"),
-                segments=integers(ds, "ReferencedSegmentNumber"),
-                is_listing=bool(above & _LISTS),
-                is_earlier=bool(above & _EARLIER),
-            )
+    def _item(self, ds: Dataset, values: dict[str, Any], parent: Item | None, number: str) -> Item:
+        named = values.get("ConceptNameCodeSequence")
+        item = Item(
+            number=number,
+            ds=ds,
+            relationship=_plain(values.get("RelationshipType")),
+            value_type=_plain(values.get("ValueType")),
+            name=self.codes.get(id(named[0])) if named else None,
+            parent=parent,
         )
+        if parent is None:
+            self.subject.root = item
+        else:
+            parent.children.append(item)
+        return item
+
+    def _note(self, ds: Dataset, place: str, values: dict[str, Any]) -> None:
+        if _CODED & values.keys():
+            code = code_of(ds)
+            self.codes[id(ds)] = code
+            self.subject.codes.append((place.rstrip("/"), code, ds))
+        if "ReferencedSOPInstanceUID" in values:
+            above = {step.partition("[")[0] for step in place.split("/")}
+            self.subject.references.append(
+                Reference(
+                    part=place.rstrip("/"),
+                    sop_class_uid=_plain(values.get("ReferencedSOPClassUID")),
+                    sop_instance_uid=_plain(values["ReferencedSOPInstanceUID"]),
+                    frames=integers(ds, "ReferencedFrameNumber"),
+                    segments=integers(ds, "ReferencedSegmentNumber"),
+                    is_listing=bool(above & _LISTS),
+                    is_earlier=bool(above & _EARLIER),
+                )
+            )
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value).strip(" \0")
 
 
 def sequence(ds: Dataset, keyword: str) -> list[Dataset]:
@@ -242,8 +261,7 @@ def sequence(ds: Dataset, keyword: str) -> list[Dataset]:
 
 def text(ds: Dataset, keyword: str) -> str:
     """Return a value as text without padding; empty where it is absent."""
-    value = ds.get(keyword)
-    return "" if value is None else str(value).strip(" \0")
+    return _plain(ds.get(keyword))
 
 
 def integers(ds: Dataset, keyword: str) -> tuple[int, ...]:

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from plugin.cli import conformance_objects
+from plugin.cli import conformance_mutate, conformance_objects
 
-_PARTS = (conformance_objects,)
+_PARTS = (conformance_objects, conformance_mutate)
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
