@@ -1,7 +1,8 @@
 """Write the generated parts of README.md and docs/ from the program itself, or check that they are fresh.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``, where NAME is settings,
-services, cli or modules; docs/settings.md, docs/series-matrix.md and docs/viewer-rules.md are generated as a whole.
+services, object-checks, cli or modules; docs/settings.md, docs/series-matrix.md and docs/viewer-rules.md are generated
+as a whole.
 """
 
 import argparse
@@ -15,13 +16,14 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from conformance.objects.checking import CHECKS
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import KINDS
 from dicom_io.viewer_rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sgmri", "dicom_io", "worker", "conformance", "benchmark", "plugin")
-WITH_BLOCKS = ("README.md", "docs/architecture.md")
+WITH_BLOCKS = ("README.md", "docs/architecture.md", "docs/conformance-objects.md")
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
@@ -109,12 +111,20 @@ def viewer_rules() -> str:
     return "\n".join(lines) + "\n"
 
 
+def object_checks() -> str:
+    """Return the checks of result objects as a Markdown table."""
+    lines = ["| check | severity | expects | source |", "|---|---|---|---|"]
+    lines += [f"| {one.name} | {one.severity} | {one.says} | {one.source} |" for one in CHECKS]
+    return "\n".join(lines) + "\n"
+
+
 SOURCES: dict[str, Callable[[], str]] = {
     "settings": lambda: sgmri("settings", "--markdown"),
     "services": lambda: sgmri("services", "--markdown"),
     "modules": modules,
     "series-matrix": series_matrix,
     "viewer-rules": viewer_rules,
+    "object-checks": object_checks,
     "cli": lambda: f"```text\n{sgmri('--help')}```\n",
 }
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from plugin.cli import (
     benchmark,
+    conformance,
     demo,
     doctor,
     drain,
@@ -37,7 +38,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract),
     *(lane, suspend, resume, drain),
-    *(model, benchmark, viewer, doctor, settings, services),
+    *(model, benchmark, conformance, viewer, doctor, settings, services),
 )
 
 
