@@ -11,6 +11,7 @@ from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from plugin.recovery import index_spool
+from plugin.retention import Retention, Tidier
 from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
@@ -63,7 +64,10 @@ class ListenerService:
         rules = load_rules(settings.selection.rules)
         dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules)
         self._indexer = Indexer(self.journal)
-        self._sweeper = Sweeper(settings, dispatcher, self._indexer)
+        self._retention = Retention(
+            settings=settings, journal=self.journal, spool=self._spool, outbox_dir=outbox_dir(settings)
+        )
+        self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
@@ -92,6 +96,7 @@ class ListenerService:
         removed = self._spool.recover()
         if removed:
             _log.warning("removed %d interrupted files from the spool", removed)
+        self._retention.finish()
         indexed = index_spool(self._spool, self.journal)
         if indexed:
             _log.warning("indexed %d instances that the journal did not have", indexed)

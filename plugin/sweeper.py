@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
+from plugin.retention import Tidier
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
@@ -36,10 +37,13 @@ class Sweeper:
         What acts on a series.
     indexer
         What brings instances into the journal.
+    tidier
+        What lets old series leave the disk.
     """
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher, indexer: Indexer) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, indexer: Indexer, tidier: Tidier) -> None:
         self._settings = settings
+        self._tidier = tidier
         self._indexer = indexer
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
@@ -67,6 +71,7 @@ class Sweeper:
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + self._settings.worker.sweep_period_s
                     self.sweep()
+                    self._tidier.step()
             except SQLAlchemyError as error:
                 _log.error("the journal cannot be used now", exc_info=error)
             except Exception as error:  # noqa: BLE001 - border: the sweeper's thread must outlive one bad series

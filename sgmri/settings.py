@@ -160,6 +160,29 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What leaves spool and outbox by itself; nothing does whose results still await the destination."""
+
+    committed_days: float = _key(
+        30.0,
+        "a series leaves the disk after it was COMMITTED (without commitment: STORED; or RETRACTED) for; 0: never",
+        unit="days",
+    )
+    skipped_days: float = _key(7.0, "a series leaves the disk after it was SKIPPED for; 0: never", unit="days")
+    failed_days: float = _key(
+        90.0, "a series leaves the disk after it was FAILED, without results, for; 0: never", unit="days"
+    )
+    orphan_days: float = _key(
+        7.0, "a file that the journal does not know goes into the quarantine after; 0: never", unit="days"
+    )
+    high_water_percent: float = _key(
+        90.0, "when the disk is as full, series that the destination answers for go, the oldest first", unit="%"
+    )
+    low_water_percent: float = _key(80.0, "until the disk is as full again", unit="%")
+    period_s: float = _key(3600.0, "how often the listener looks what is old enough", unit="s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """Log lines of every process."""
 
@@ -178,6 +201,7 @@ class Settings:
     broker: Broker = _table(Broker, "Redis")
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
+    retention: Retention = _table(Retention, "What leaves the disk")
     log: Log = _table(Log, "Logging")
 
 
@@ -279,6 +303,7 @@ def _check(settings: Settings) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"{path}: expected 0 to 65535, found {port}")
     _check_receiver(settings.listener)
+    _check_retention(settings.retention)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
@@ -297,6 +322,17 @@ def _check_receiver(listener: Listener) -> None:
         raise ConfigError("listener.durability: expected strict, journal or none")
     if listener.durability == "journal" and listener.receiver != "own":
         raise ConfigError('listener.durability: journal needs listener.receiver = "own"; take strict instead')
+
+
+def _check_retention(retention: Retention) -> None:
+    for key in fields(retention):
+        if key.metadata["unit"] == "days" and not getattr(retention, key.name) >= 0:
+            raise ConfigError(f"retention.{key.name}: expected 0 or more, found {getattr(retention, key.name)}")
+    low, high = retention.low_water_percent, retention.high_water_percent
+    if not 0 < low <= high <= 100:
+        raise ConfigError(
+            f"retention.high_water_percent: expected low_water_percent or more, and 100 at most, found {low} and {high}"
+        )
 
 
 def _check_ae_title(path: str, ae_title: str) -> None:

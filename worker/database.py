@@ -49,7 +49,9 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # Writers wait for each other at BEGIN instead of failing at their first UPDATE (SQLITE_BUSY)
-        reads_only = connection.get_execution_options().get("reads_only", False)
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if options.get("durable", False):
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")  # of this connection, which is used once
+        connection.exec_driver_sql("BEGIN" if options.get("reads_only", False) else "BEGIN IMMEDIATE")
 
     return engine

@@ -6,7 +6,7 @@ nothing. Each change of state is one conditional UPDATE, so two processes cannot
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +86,15 @@ class Journal:
         self._engine.dispose()
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """Open a transaction (for the journal's other half, :mod:`worker.outbox`)."""
-        with self._engine.begin() as connection:
+    def begin(self, *, durable: bool = False) -> Iterator[Connection]:
+        """Open a transaction (for the journal's other half, :mod:`worker.outbox`).
+
+        Parameters
+        ----------
+        durable
+            Whether a power cut just after it must not undo it; PostgreSQL never does.
+        """
+        with self._engine.execution_options(durable=durable).begin() as connection:
             yield connection
 
     @contextmanager
@@ -247,6 +253,12 @@ class Journal:
         if row is None:
             raise KeyError(series_key)
         return series_row(row)
+
+    def series_of(self, keys: Sequence[str]) -> tuple[SeriesRow, ...]:
+        """Return the series of some keys, as far as the journal has them."""
+        with self.look() as connection:
+            found = connection.execute(select(SERIES).where(SERIES.c.series_key.in_(keys)))
+            return tuple(series_row(row) for row in found)
 
     def all_series(self, *states: State) -> tuple[SeriesRow, ...]:
         """Return the series in some states (or all), oldest first."""

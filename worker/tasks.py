@@ -35,6 +35,7 @@ from worker.delivery import deliver
 from worker.journal import Journal, SeriesRow
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
+from worker.removals import removed_generation
 from worker.revisions import earlier_readings, edition, leave
 
 _log = logging.getLogger(__name__)
@@ -181,8 +182,13 @@ def _make_results(place: Workplace, row: SeriesRow) -> tuple[ResultRow, ...]:
 
 
 def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
-    """Let a reading revise the earlier ones of its series that count."""
-    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
+    """Let a reading revise the earlier ones of its series that count and that retention has left."""
+    removed = removed_generation(place.journal, row.series_key)
+    earlier = [
+        one
+        for one in earlier_readings(place.journal, row, delivered=bool(place.settings.delivery.ae_title))
+        if removed is None or one.generation > removed
+    ]
     paths = (place.results_dir(replace(row, generation=one.generation)) / READING_FILE for one in earlier)
     texts = [path.read_text(encoding="utf-8") for path in paths]
     return revise(

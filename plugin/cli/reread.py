@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal
+from plugin.cli.series import add_arguments, one_series, require_files
+from plugin.listener import open_journal, spool_dir
 from plugin.settings import load
 from worker.revisions import read_again
 
@@ -19,9 +19,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
-    journal = open_journal(load(arguments.config))
+    settings = load(arguments.config)
+    journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
+        require_files(journal, row, spool_dir(settings))
         done = read_again(journal, row)
     finally:
         journal.close()

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal
+from plugin.cli.series import add_arguments, one_series, require_files
+from plugin.listener import open_journal, spool_dir
 from plugin.settings import load
 from sgmri.lifecycle import State
 from worker.journal import Journal, SeriesRow
@@ -21,9 +21,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
-    journal = open_journal(load(arguments.config))
+    settings = load(arguments.config)
+    journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
+        if row.state is State.FAILED and not Outbox(journal=journal).results(row):
+            require_files(journal, row, spool_dir(settings))
         after = put_back(journal, row)
     finally:
         journal.close()

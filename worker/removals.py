@@ -1,0 +1,109 @@
+"""What retention took from the disk: the series' rows stay, as a tombstone by which a study sent again is known.
+
+The journal says first that the files of a series go, durably; then they go; then it says that they are gone. A process
+that dies in between leaves a removal that the next one ends (PS3.4 Annex J decides when it may begin).
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+
+from sgmri.lifecycle import State
+from sgmri.settings import Settings
+from worker.journal import Journal, SeriesRow
+from worker.journal_tables import INSTANCES, REMOVALS, RESULTS, RETRACTIONS, SERIES
+
+_KEYS_AT_ONCE = 500  # SQLite bounds the variables of a statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """A series whose files go, or are gone.
+
+    Parameters
+    ----------
+    series_key
+        Which.
+    generation
+        Instances and results up to this one.
+    """
+
+    series_key: str
+    generation: int
+
+
+def begin(journal: Journal, row: SeriesRow) -> Removal | None:
+    """Say durably that the files of a series go; None if the series is no longer as ``row`` says, or is worked on."""
+    now = journal.clock()
+    with journal.begin(durable=True) as connection:
+        query = select(SERIES).where(SERIES.c.series_key == row.series_key).with_for_update()
+        found = connection.execute(query).one()
+        before = (row.state.value, row.generation, row.updated_at)
+        if (found.state, found.generation, found.updated_at) != before or found.lease_until > now:
+            return None
+        connection.execute(delete(REMOVALS).where(REMOVALS.c.series_key == row.series_key))
+        connection.execute(insert(REMOVALS).values(series_key=row.series_key, generation=row.generation, began_at=now))
+    journal.log(row, "files removed")
+    return Removal(series_key=row.series_key, generation=row.generation)
+
+
+def end(journal: Journal, removal: Removal) -> None:
+    """Say that the files are gone."""
+    with journal.begin() as connection:
+        this = REMOVALS.c.series_key == removal.series_key
+        connection.execute(update(REMOVALS).where(this).values(ended_at=journal.clock()))
+
+
+def begun(journal: Journal) -> tuple[Removal, ...]:
+    """Return the removals that were begun and not ended."""
+    with journal.look() as connection:
+        found = connection.execute(select(REMOVALS).where(REMOVALS.c.ended_at.is_(None)))
+        return tuple(Removal(series_key=row.series_key, generation=row.generation) for row in found)
+
+
+def removed_generation(journal: Journal, series_key: str) -> int | None:
+    """Return up to which generation the files of a series were removed; None where none were."""
+    with journal.look() as connection:
+        query = select(REMOVALS.c.generation).where(REMOVALS.c.series_key == series_key)
+        return connection.execute(query).scalar()
+
+
+def file_names(journal: Journal, removal: Removal) -> tuple[str, ...]:
+    """Return the spool files that a removal takes; what has come since is not among them."""
+    query = select(INSTANCES.c.file_name).where(
+        INSTANCES.c.series_key == removal.series_key, INSTANCES.c.generation <= removal.generation
+    )
+    with journal.look() as connection:
+        return tuple(str(name) for (name,) in connection.execute(query))
+
+
+def known(journal: Journal, keys: list[str]) -> dict[str, SeriesRow]:
+    """Return the rows of those series that the journal has, by key."""
+    rows: dict[str, SeriesRow] = {}
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        rows |= {row.series_key: row for row in journal.series_of(keys[start : start + _KEYS_AT_ONCE])}
+    return rows
+
+
+def is_delivered(journal: Journal, settings: Settings, row: SeriesRow) -> bool:
+    """Tell whether the destination answers for the newest reading, as far as it is asked to, or has its rejection."""
+    if row.state is State.COMMITTED:
+        return True
+    if row.state is State.RETRACTED:
+        query = select(RETRACTIONS).where(RETRACTIONS.c.series_key == row.series_key, RETRACTIONS.c.sent_at.is_(None))
+        with journal.look() as connection:
+            return connection.execute(query).first() is None
+    return row.state is State.STORED and not settings.delivery.commitment
+
+
+def awaits_destination(journal: Journal, settings: Settings, row: SeriesRow) -> bool:
+    """Tell whether a series that ended otherwise still has results that the destination does not answer for."""
+    done_at = RESULTS.c.committed_at if settings.delivery.commitment else RESULTS.c.stored_at
+    rejected = select(RETRACTIONS.c.generation).where(
+        RETRACTIONS.c.series_key == row.series_key, RETRACTIONS.c.sent_at.is_not(None)
+    )
+    query = select(RESULTS).where(
+        RESULTS.c.series_key == row.series_key, done_at.is_(None), RESULTS.c.generation.not_in(rejected)
+    )
+    with journal.look() as connection:
+        return connection.execute(query).first() is not None
