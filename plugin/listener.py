@@ -19,7 +19,7 @@ from sgmri import logs
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
-from worker.database import sqlite_url
+from worker.database import set_aside_if_damaged, sqlite_url
 from worker.journal import Journal
 from worker.outbox import Outbox
 
@@ -55,6 +55,8 @@ class ListenerService:
     def __init__(self, settings: Settings) -> None:
         settings = admitted_peers(settings)
         self._settings = settings
+        if not settings.storage.journal_url and set_aside_if_damaged(Path(settings.storage.state_dir)):
+            _log.error("the journal is damaged and was set aside; a new one is made from the spool")
         self.journal = open_journal(settings)
         listener = settings.listener
         synced = listener.durability != "none"
