@@ -19,6 +19,7 @@ from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE, READING_QUEUE
 from worker.journal import SeriesRow
 from worker.outbox import Outbox
+from worker.timers import ClockWatch, shift
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Sweeper:
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
         self._outbox = Outbox(journal=dispatcher.journal)
+        self._watch = ClockWatch(dispatcher.journal.clock)
         self._rung: dict[tuple[str, int, State], float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -66,6 +68,7 @@ class Sweeper:
         next_sweep = 0.0
         while not self._stop.wait(_TICK_S):
             try:
+                self.heed_clock()
                 self.close_quiet()
                 # monotonic: a clock that jumps must not stop the sweep
                 if time.monotonic() >= next_sweep:
@@ -76,6 +79,13 @@ class Sweeper:
                 _log.error("the journal cannot be used now", exc_info=error)
             except Exception as error:  # noqa: BLE001 - border: the sweeper's thread must outlive one bad series
                 _log.error("sweep failed by a bug", exc_info=error)
+
+    def heed_clock(self) -> None:
+        """Move the journal's timers when the clock was put forward or back."""
+        jump_s = self._watch.jumped_s()
+        if jump_s:
+            _log.warning("the clock has jumped by %.0f s; the timers that run jump with it", jump_s)
+            shift(self._journal, jump_s, lease_s=self._settings.worker.lease_s)
 
     def close_quiet(self) -> None:
         """Complete every series that has been quiet for long enough."""
