@@ -24,6 +24,7 @@ from worker.timers import ClockWatch, shift
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
+_LEAST_S = 0.01
 _SETTLE_S = 5.0
 
 
@@ -65,8 +66,9 @@ class Sweeper:
             self._thread.join()
 
     def _run(self) -> None:
-        next_sweep = 0.0
-        while not self._stop.wait(_TICK_S):
+        next_sweep, pause_s = 0.0, _TICK_S
+        while not self._stop.wait(pause_s):
+            pause_s = _TICK_S
             try:
                 self.heed_clock()
                 self.close_quiet()
@@ -75,10 +77,17 @@ class Sweeper:
                     next_sweep = time.monotonic() + self._settings.worker.sweep_period_s
                     self.sweep()
                     self._tidier.step()
+                pause_s = self.pause_s()
             except SQLAlchemyError as error:
                 _log.error("the journal cannot be used now", exc_info=error)
             except Exception as error:  # noqa: BLE001 - border: the sweeper's thread must outlive one bad series
                 _log.error("sweep failed by a bug", exc_info=error)
+
+    def pause_s(self) -> float:
+        """Return how long to wait: a tick, or less if a series becomes quiet before it ends."""
+        quiet_at = self._journal.next_quiet_at(self._settings.series.quiet_period_s)
+        remaining_s = 0.0 if quiet_at is None else quiet_at - self._journal.clock()
+        return min(_TICK_S, max(_LEAST_S, remaining_s)) if remaining_s > 0 else _TICK_S
 
     def heed_clock(self) -> None:
         """Move the journal's timers when the clock was put forward or back."""

@@ -40,7 +40,7 @@ def set_aside_if_damaged(state_dir: Path) -> Path | None:
 def _is_whole(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path)) as connection:
-            return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.OperationalError:
         return True  # locked, or the disk refuses: whoever opens it says so
     except sqlite3.DatabaseError:

@@ -147,6 +147,13 @@ class Journal:
             rows = connection.execute(select(SERIES).where(SERIES.c.state == State.RECEIVING, complete))
             return tuple(series_row(row) for row in rows)
 
+    def next_quiet_at(self, quiet_period_s: float) -> float | None:
+        """Return when the first receiving series will have been quiet for long enough; None where none receives."""
+        query = select(func.min(SERIES.c.last_instance_at)).where(SERIES.c.state == State.RECEIVING)
+        with self.look() as connection:
+            earliest = connection.execute(query).scalar()
+        return None if earliest is None else earliest + quiet_period_s
+
     # -- changing state -----------------------------------------------------------------------------------------
 
     def move(self, row: SeriesRow, after: State, *, reason: Reason = Reason.NONE, **change: str | float | None) -> bool:

@@ -34,6 +34,7 @@ class Figures:
     """What a run came to."""
 
     series: int
+    sent_again: int
     acknowledged: int
     killed: dict[str, int]
     fell: dict[str, int]
@@ -47,7 +48,10 @@ class Figures:
 
     def __str__(self) -> str:
         """Return one line a figure."""
-        lines = [f"series sent: {self.series}", f"instances answered with Success: {self.acknowledged}"]
+        lines = [
+            f"series sent: {self.series}, and again: {self.sent_again}",
+            f"instances answered with Success: {self.acknowledged}",
+        ]
         lines += [f"killed {name}: {count}" for name, count in self.killed.items()]
         lines += [f"ended by itself, {name}: {count}" for name, count in self.fell.items() if count]
         lines += [f"{name.replace('_', ' ')}: {count}" for name, count in asdict(self.verdict).items()]
@@ -83,6 +87,7 @@ def run(installation: Installation, *, rounds: int, seed: int) -> Figures:
         journal.close()
         return Figures(
             series=sender.series,
+            sent_again=sender.sent_again,
             acknowledged=len(sender.acknowledged),
             killed={name: part.killed for name, part in installation.parts.items()},
             fell={name: part.fell for name, part in installation.parts.items()},

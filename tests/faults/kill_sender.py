@@ -1,4 +1,4 @@
-"""A scanner that sends small series without end, and remembers every instance that was answered with Success."""
+"""A scanner that sends without end, and remembers every instance that was answered with Success."""
 
 import threading
 import time
@@ -28,15 +28,15 @@ class Sender:
     destination
         Whom to.
     may_send
-        Whether the next series may go out now: else it would only lengthen the queue.
+        Whether a new series may go out now; else an earlier one is sent again, which must change nothing.
     """
 
     directory: Path
     destination: Destination
     may_send: Callable[[], bool]
     series: int = 0
-    acknowledged: list[Path] = field(default_factory=list)
-    refused: int = 0
+    sent_again: int = 0
+    acknowledged: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         datasets = sorted(make("brain").datasets, key=lambda ds: float(ds.ImagePositionPatient[2]))
@@ -56,7 +56,10 @@ class Sender:
             if self.may_send():
                 self.series += 1
                 self._send(self._write(self.series))
-            else:
+            elif self.series:
+                self.sent_again += 1
+                again = 1 + self.sent_again % self.series
+                self._send(sorted((self.directory / f"{again:05d}").iterdir()))
                 self._stop.wait(_AGAIN_S)
 
     def _write(self, number: int) -> list[Path]:
@@ -74,12 +77,11 @@ class Sender:
         waiting = [sendable(path) for path in paths]
 
         def stored(instance: Sendable) -> None:
-            self.acknowledged.append(instance.path)
+            self.acknowledged.add(instance.path)
             waiting.remove(instance)
 
         while waiting:
             try:
                 store(self.destination, tuple(waiting), stored=stored)
             except DeliveryError:
-                self.refused += 1
                 time.sleep(_AGAIN_S)
