@@ -24,7 +24,7 @@ from worker.removals import Removal
 _log = logging.getLogger(__name__)
 
 _DAY_S = 86_400.0
-_AT_ONCE = 20  # the sweeper has other work than to delete
+_STEP_S = 0.2  # the sweeper has other work than to delete
 _FULL_AGAIN_S = 60.0
 
 
@@ -98,10 +98,13 @@ class Retention:
 
     def clean(self) -> Iterator[Leaving]:
         """Let go what is to go, one at a time; yields what has gone."""
+        return (leaving for leaving in self.steps() if leaving is not None)
+
+    def steps(self) -> Iterator[Leaving | None]:
+        """Do the same in small steps; yields None after each in which nothing has gone."""
         self.finish()
-        for leaving in self.old():
-            if self._let_go(leaving):
-                yield leaving
+        for leaving in self._looked_at():
+            yield leaving if leaving is not None and self._let_go(leaving) else None
         yield from self.make_room()
 
     def is_disk_full(self) -> bool:
@@ -124,12 +127,20 @@ class Retention:
 
     def old(self) -> Iterator[Leaving]:
         """Yield what is older than the policy keeps it: series, then orphans."""
-        rows = self._rows()
+        return (leaving for leaving in self._looked_at() if leaving is not None)
+
+    def _looked_at(self) -> Iterator[Leaving | None]:
+        keys = self._keys()
+        rows = removals.known(self.journal, keys)
         for key, row in rows.items():
-            days = self._days(row)
-            if days and (leaving := self._leaving(key, row, Why.AGE)).age_s >= days * _DAY_S:
-                yield leaving
-        yield from self._orphans(rows)
+            keep_s = self._days(row) * _DAY_S
+            # The row first: the disk is asked only of what is old by it
+            old = keep_s and self.journal.clock() - row.updated_at >= keep_s
+            leaving = self._leaving(key, row, Why.AGE) if old else None
+            yield leaving if leaving is not None and leaving.age_s >= keep_s else None
+        for key in keys if self.settings.retention.orphan_days else []:
+            yield None
+            yield from self._orphans(key, is_known=key in rows)
 
     def delivered(self) -> Iterator[Leaving]:
         """Yield the series that the destination answers for, the oldest first."""
@@ -186,18 +197,17 @@ class Retention:
         age_s = self.journal.clock() - changed_at
         return Leaving(series_key=key, why=why, age_s=age_s, size_bytes=size_bytes, row=row)
 
-    def _orphans(self, rows: dict[str, SeriesRow]) -> Iterator[Leaving]:
-        days = self.settings.retention.orphan_days
-        for key in self._keys() if days else []:
-            known = {Path(name).stem for name in self.journal.file_names(key)} if key in rows else set()
-            # Of a series that is known the outbox holds what its readings left
-            roots = [self.spool.root] if key in rows else [self.spool.root, self.outbox_dir]
-            files = [path for root in roots for path in (root / key).rglob("*") if path.is_file()]
-            for path in files:
-                age_s = self.journal.clock() - path.stat().st_mtime
-                if path.name.partition(".")[0] not in known and age_s >= days * _DAY_S:
-                    size_bytes = path.stat().st_size
-                    yield Leaving(series_key=key, why=Why.ORPHAN, age_s=age_s, size_bytes=size_bytes, path=path)
+    def _orphans(self, key: str, *, is_known: bool) -> Iterator[Leaving]:
+        names = {Path(name).stem for name in self.journal.file_names(key)}
+        # Of a series that is known the outbox holds what its readings left
+        roots = [self.spool.root] if is_known else [self.spool.root, self.outbox_dir]
+        for path in [path for root in roots for path in (root / key).rglob("*")]:
+            if path.name.partition(".")[0] in names or not path.is_file():
+                continue
+            age_s = self.journal.clock() - path.stat().st_mtime
+            if age_s >= self.settings.retention.orphan_days * _DAY_S:
+                size_bytes = path.stat().st_size
+                yield Leaving(series_key=key, why=Why.ORPHAN, age_s=age_s, size_bytes=size_bytes, path=path)
 
     # -- letting go ---------------------------------------------------------------------------------------------
 
@@ -262,7 +272,7 @@ class Tidier:
 
     retention: Retention
     monotonic: Callable[[], float] = time.monotonic
-    _under_way: Iterator[Leaving] | None = None
+    _under_way: Iterator[Leaving | None] | None = None
     _next_at: float = field(default=float("-inf"))
     _next_full_at: float = field(default=float("-inf"))
 
@@ -272,10 +282,10 @@ class Tidier:
         if self._under_way is None:
             if now < self._next_at and not (now >= self._next_full_at and self.retention.is_disk_full()):
                 return
-            self._under_way = self.retention.clean()
+            self._under_way = self.retention.steps()
             self._next_at = now + self.retention.settings.retention.period_s
             self._next_full_at = now + _FULL_AGAIN_S
-        for _ in range(_AT_ONCE):
-            if next(self._under_way, None) is None:
-                self._under_way = None
+        for _ in self._under_way:
+            if self.monotonic() - now >= _STEP_S:
                 return
+        self._under_way = None

@@ -86,14 +86,13 @@ def known(journal: Journal, keys: list[str]) -> dict[str, SeriesRow]:
 
 
 def is_delivered(journal: Journal, settings: Settings, row: SeriesRow) -> bool:
-    """Tell whether the destination answers for the newest reading, as far as it is asked to, or has its rejection."""
-    if row.state is State.COMMITTED:
-        return True
-    if row.state is State.RETRACTED:
-        query = select(RETRACTIONS).where(RETRACTIONS.c.series_key == row.series_key, RETRACTIONS.c.sent_at.is_(None))
-        with journal.look() as connection:
-            return connection.execute(query).first() is None
-    return row.state is State.STORED and not settings.delivery.commitment
+    """Tell whether the destination answers for the newest reading, as far as asked to, and has every rejection."""
+    done = {State.COMMITTED, State.RETRACTED} | (set() if settings.delivery.commitment else {State.STORED})
+    if row.state not in done:
+        return False
+    unsent = select(RETRACTIONS).where(RETRACTIONS.c.series_key == row.series_key, RETRACTIONS.c.sent_at.is_(None))
+    with journal.look() as connection:
+        return connection.execute(unsent).first() is None
 
 
 def awaits_destination(journal: Journal, settings: Settings, row: SeriesRow) -> bool:
