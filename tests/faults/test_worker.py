@@ -8,11 +8,12 @@ import pytest
 from sgmri.lifecycle import Reason, State
 from tests.faults.ward import HANGS, HEALTHY, KILLS, SLOW, TOO_BIG, Ward, series
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 ENDED = (State.READ, State.FAILED)
 
 
+@pytest.mark.timeout(400)  # three times the time limit, and a lease after each
 def test_what_breaks_the_worker_fails_alone(make_ward: Callable[[], Ward]) -> None:
     """Rows 44, 46, 47: a series that kills the process, one that hangs, one too big: FAILED; others are read."""
     ward = make_ward()
@@ -20,8 +21,8 @@ def test_what_breaks_the_worker_fails_alone(make_ward: Callable[[], Ward]) -> No
     for number, frames in enumerate((KILLS, HANGS, TOO_BIG, HEALTHY), start=1):
         ward.send(series(frames, number, ward.directory / "scanner"))
     ward.wait(lambda: ward.states() == [State.QUEUED] * 4)
-    ward.start_worker(time_limit_s=2.0)
-    ward.wait(lambda: all(state in ENDED for state in ward.states()) and len(ward.rows()) == 4)
+    ward.start_worker(time_limit_s=8.0)
+    ward.wait(lambda: all(state in ENDED for state in ward.states()), timeout_s=300)
     rows = ward.by_frames()
     assert rows[HEALTHY].state is State.READ
     for frames in (KILLS, HANGS, TOO_BIG):
@@ -29,7 +30,6 @@ def test_what_breaks_the_worker_fails_alone(make_ward: Callable[[], Ward]) -> No
         assert rows[frames].reason in (Reason.ATTEMPTS_EXHAUSTED, Reason.ENGINE_FAILED)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL])
 def test_a_worker_that_is_stopped_in_mid_reading_loses_none(
     make_ward: Callable[[], Ward], number: signal.Signals

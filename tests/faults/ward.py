@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from dicom_io.spool import Spool
 from plugin.listener import ListenerService, open_journal, outbox_dir, spool_dir
 from plugin.parts import broker_command, free_port
 from plugin.processes import Processes
+from sgmri.errors import PeerUnavailable
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.lifecycle import State
 from sgmri.questions import Answer, QuestionSet
@@ -106,9 +108,15 @@ class Ward:
         return self.processes.start("worker", [sys.executable, "-m", "tests.faults.ward", *arguments], cwd=_ROOT)
 
     def send(self, paths: Sequence[Path]) -> None:
-        """Send instances; each is answered with success, or this raises."""
-        listener = Destination(ae_title="SGMRI", host="127.0.0.1", port=self.service.port, calling_ae_title="SCANNER")
-        store(listener, [sendable(path) for path in paths])
+        """Send instances as a scanner does: what is not answered with success is sent again."""
+        listener = Destination(
+            ae_title="SGMRI", host="127.0.0.1", port=self.service.port, calling_ae_title="SCANNER", timeout_s=10.0
+        )
+        waiting = [sendable(path) for path in paths]
+        while waiting:
+            # on a busy machine pynetdicom's sender may miss a response
+            with suppress(PeerUnavailable):
+                store(listener, tuple(waiting), stored=waiting.remove)
 
     def rows(self) -> tuple[SeriesRow, ...]:
         return self.service.journal.all_series()
