@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from conformance.pacs import PacsBehaviour, SmallPacs
 from dicom_io.network import Destination
@@ -101,7 +102,7 @@ def lose_the_report(done: Done) -> None:
 
 def send_another_result(done: Done) -> None:
     ds = dcmread(done.report)
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "2.25.99"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID("2.25.99")
     send(done, ds.save_as)
 
 
