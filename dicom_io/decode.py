@@ -24,7 +24,7 @@ from pydicom.uid import UID
 from dicom_io.codecs import CodedFrame, coded_frames, decoded, decoded_natively, pays_in_threads
 from dicom_io.codestreams import truncated
 from dicom_io.frames import FrameFacts
-from dicom_io.headers import LIBRARY_ERRORS, quietly, read_file
+from dicom_io.headers import HEADER_BYTES, LIBRARY_ERRORS, quietly, read_file
 from dicom_io.instances import InstanceFacts
 from dicom_io.native import are_low_bits, read
 from dicom_io.parallel import permitted_cores, run_all
@@ -187,7 +187,9 @@ def _frames(facts: InstanceFacts, limits: Limits) -> list[_Stored]:
         raise UnsupportedSeries("expected one sample for each pixel, found several", Reason.COLOUR)
     native = read(facts.path, facts.pixels) if facts.pixels is not None else None
     if native is None:
-        parsed = read_file(facts.path, header_only=False, max_bytes=limits.max_instance_bytes)
+        # What is deflated may not become more than its own matrix (of 16 bits) and a header need
+        needed_bytes = 2 * facts.number_of_frames * facts.rows * facts.columns + HEADER_BYTES
+        parsed = read_file(facts.path, header_only=False, max_bytes=min(needed_bytes, limits.max_instance_bytes))
         with _reasoned(parsed.syntax):
             _check_pixel_data(parsed.dataset, facts, limits)
             if parsed.dataset.file_meta.TransferSyntaxUID.is_encapsulated:

@@ -186,6 +186,11 @@ class Segments:
         with self._lock:
             return dict(self._waiting.get(series_key, {}))
 
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of the series that have records waiting."""
+        with self._lock:
+            return tuple(self._waiting)
+
     def done(self, series_key: str, records: dict[str, Record]) -> None:
         """Forget records that are durable files now; a segment without any is removed."""
         with self._lock:

@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -319,10 +320,21 @@ class Spool:
         """
         return read_file_header(self.path(key, file_name))
 
-    def remove(self, key: str) -> None:
-        """Delete a series from the spool; harmless when it is gone."""
-        self.segments.done(key, self.segments.waiting(key))
-        shutil.rmtree(self.root / key, ignore_errors=True)
+    def remove(self, key: str, file_names: Collection[str]) -> None:
+        """Delete instances of a series, and what came with other bytes under their UIDs; harmless a second time.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
+        self.segments.done(key, {name: one for name, one in self.segments.waiting(key).items() if name in file_names})
+        stems = {name.removesuffix(_SUFFIX) for name in file_names}
+        for path in (self.root / key).glob("*"):
+            if path.name.partition(".")[0] in stems:
+                path.unlink(missing_ok=True)
+        with self._placing, suppress(OSError):  # it is gone already, or another instance has come
+            (self.root / key).rmdir()
 
 
 def read_header(encoded: bytes) -> StoredInstance:

@@ -11,6 +11,7 @@ from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from plugin.recovery import index_spool
+from plugin.retention import Retention, Tidier
 from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
@@ -18,7 +19,7 @@ from sgmri import logs
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
-from worker.database import sqlite_url
+from worker.database import set_aside_if_damaged, sqlite_url
 from worker.destinations import targets
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -55,6 +56,8 @@ class ListenerService:
     def __init__(self, settings: Settings) -> None:
         settings = admitted_peers(settings)
         self._settings = settings
+        if not settings.storage.journal_url and set_aside_if_damaged(Path(settings.storage.state_dir)):
+            _log.error("the journal is damaged and was set aside; a new one is made from the spool")
         self.journal = open_journal(settings)
         listener = settings.listener
         synced = listener.durability != "none"
@@ -64,7 +67,10 @@ class ListenerService:
         rules = load_rules(settings.selection.rules)
         dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
         self._indexer = Indexer(self.journal)
-        self._sweeper = Sweeper(settings, dispatcher, self._indexer)
+        self._retention = Retention(
+            settings=settings, journal=self.journal, spool=self._spool, outbox_dir=outbox_dir(settings)
+        )
+        self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
@@ -93,6 +99,7 @@ class ListenerService:
         removed = self._spool.recover()
         if removed:
             _log.warning("removed %d interrupted files from the spool", removed)
+        self._retention.finish()
         indexed = index_spool(self._spool, self.journal)
         if indexed:
             _log.warning("indexed %d instances that the journal did not have", indexed)

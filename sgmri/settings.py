@@ -182,6 +182,29 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What leaves spool and outbox by itself; nothing does whose results still await the destination."""
+
+    committed_days: float = _key(
+        30.0,
+        "a series leaves the disk after it was COMMITTED (without commitment: STORED; or RETRACTED) for; 0: never",
+        unit="days",
+    )
+    skipped_days: float = _key(7.0, "a series leaves the disk after it was SKIPPED for; 0: never", unit="days")
+    failed_days: float = _key(
+        90.0, "a series leaves the disk after it was FAILED, without results, for; 0: never", unit="days"
+    )
+    orphan_days: float = _key(
+        7.0, "a file that the journal does not know goes into the quarantine after; 0: never", unit="days"
+    )
+    high_water_percent: float = _key(
+        90.0, "when the disk is as full, series that the destination answers for go, the oldest first", unit="%"
+    )
+    low_water_percent: float = _key(80.0, "until the disk is as full again", unit="%")
+    period_s: float = _key(3600.0, "how often the listener looks what is old enough", unit="s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """Log lines of every process."""
 
@@ -202,6 +225,7 @@ class Settings:
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
+    retention: Retention = _table(Retention, "What leaves the disk")
     log: Log = _table(Log, "Logging")
 
     @property
@@ -327,6 +351,7 @@ def _check(settings: Settings) -> None:
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)
+    _check_retention(settings.retention)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
@@ -353,6 +378,17 @@ def _check_receiver(listener: Listener) -> None:
         raise ConfigError("listener.durability: expected strict, journal or none")
     if listener.durability == "journal" and listener.receiver != "own":
         raise ConfigError('listener.durability: journal needs listener.receiver = "own"; take strict instead')
+
+
+def _check_retention(retention: Retention) -> None:
+    for key in fields(retention):
+        if key.metadata["unit"] == "days" and not getattr(retention, key.name) >= 0:
+            raise ConfigError(f"retention.{key.name}: expected 0 or more, found {getattr(retention, key.name)}")
+    low, high = retention.low_water_percent, retention.high_water_percent
+    if not 0 < low <= high <= 100:
+        raise ConfigError(
+            f"retention.high_water_percent: expected low_water_percent or more, and 100 at most, found {low} and {high}"
+        )
 
 
 def _positive(settings: Settings) -> Iterator[tuple[str, float]]:

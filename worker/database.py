@@ -1,6 +1,8 @@
 """Open the journal's database: SQLite in WAL mode on one machine, PostgreSQL by URL on several."""
 
+import sqlite3
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,39 @@ from sqlalchemy.pool import NullPool
 from sgmri.errors import ConfigError
 
 _RESTART_S = 10.0
+_FILE_NAME = "journal.sqlite"
 
 
 def sqlite_url(state_dir: Path) -> str:
     """Return the URL of the journal in a state directory."""
-    return f"sqlite:///{state_dir / 'journal.sqlite'}"
+    return f"sqlite:///{state_dir / _FILE_NAME}"
+
+
+def set_aside_if_damaged(state_dir: Path) -> Path | None:
+    """Give the SQLite journal of a state directory another name if it is damaged; the spool makes a new one.
+
+    Returns
+    -------
+    Where it lies now; None if it is whole, locked, or not there.
+    """
+    path = state_dir / _FILE_NAME
+    if not path.exists() or _is_whole(path):
+        return None
+    aside = path.with_name(f"{_FILE_NAME}.damaged-{int(time.time())}")
+    for suffix in ("-wal", "-shm", ""):  # the log first: it must never be taken for a new file's
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.OperationalError:
+        return True  # locked, or the disk refuses: whoever opens it says so
+    except sqlite3.DatabaseError:
+        return False
 
 
 def open_database(url: str) -> Engine:
@@ -54,8 +84,10 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # Writers wait for each other at BEGIN instead of failing at their first UPDATE (SQLITE_BUSY)
-        reads_only = connection.get_execution_options().get("reads_only", False)
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if options.get("durable", False):
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")  # of this connection, which is used once
+        connection.exec_driver_sql("BEGIN" if options.get("reads_only", False) else "BEGIN IMMEDIATE")
 
     return engine
 

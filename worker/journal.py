@@ -6,7 +6,7 @@ nothing. Each change of state is one conditional UPDATE, so two processes cannot
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +94,15 @@ class Journal:
         self._engine.dispose()
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """Open a transaction (for the journal's other half, :mod:`worker.outbox`)."""
-        with self._engine.begin() as connection:
+    def begin(self, *, durable: bool = False) -> Iterator[Connection]:
+        """Open a transaction (for the journal's other half, :mod:`worker.outbox`).
+
+        Parameters
+        ----------
+        durable
+            Whether a power cut just after it must not undo it; PostgreSQL never does.
+        """
+        with self._engine.execution_options(durable=durable).begin() as connection:
             yield connection
 
     @contextmanager
@@ -148,6 +154,13 @@ class Journal:
         with self.look() as connection:
             rows = connection.execute(select(SERIES).where(SERIES.c.state == State.RECEIVING, complete))
             return tuple(series_row(row) for row in rows)
+
+    def next_quiet_at(self, quiet_period_s: float) -> float | None:
+        """Return when the first receiving series will have been quiet for long enough; None where none receives."""
+        query = select(func.min(SERIES.c.last_instance_at)).where(SERIES.c.state == State.RECEIVING)
+        with self.look() as connection:
+            earliest = connection.execute(query).scalar()
+        return None if earliest is None else earliest + quiet_period_s
 
     # -- changing state -----------------------------------------------------------------------------------------
 
@@ -259,6 +272,12 @@ class Journal:
         if row is None:
             raise KeyError(series_key)
         return series_row(row)
+
+    def series_of(self, keys: Sequence[str]) -> tuple[SeriesRow, ...]:
+        """Return the series of some keys, as far as the journal has them."""
+        with self.look() as connection:
+            found = connection.execute(select(SERIES).where(SERIES.c.series_key.in_(keys)))
+            return tuple(series_row(row) for row in found)
 
     def all_series(self, *states: State, limit: int | None = None) -> tuple[SeriesRow, ...]:
         """Return the series in some states (or all), oldest first, at most ``limit`` of them."""

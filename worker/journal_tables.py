@@ -178,6 +178,18 @@ REJECTIONS = Table(
     Column("sent_at", Float, nullable=False),
 )
 
+# The tombstone of a series whose files retention removed; its other rows stay
+REMOVALS = Table(
+    "removals",
+    METADATA,
+    Column("series_key", _KEY, ForeignKey("series.series_key"), primary_key=True),
+    # instances and results up to this one
+    Column("generation", Integer, nullable=False),
+    Column("began_at", Float, nullable=False),
+    # when the files were gone
+    Column("ended_at", Float),
+)
+
 COMMITMENTS = Table(
     "commitments",
     METADATA,

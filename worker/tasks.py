@@ -39,6 +39,7 @@ from worker.journal import Change, Journal, SeriesRow
 from worker.leases import this_worker
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
+from worker.removals import removed_generation
 from worker.revisions import earlier_readings, edition, leave
 from worker.worklist import Worklist, backoff_s
 
@@ -243,8 +244,13 @@ def _write_form(
 
 
 def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
-    """Let a reading revise the earlier ones of its series that count, in its own form."""
-    earlier = earlier_readings(place.journal, row, delivered=bool(place.settings.outlets))
+    """Let a reading revise the earlier ones of its series that count and that retention has left, in its own form."""
+    removed = removed_generation(place.journal, row.series_key)
+    earlier = [
+        one
+        for one in earlier_readings(place.journal, row, delivered=bool(place.settings.outlets))
+        if removed is None or one.generation > removed
+    ]
     directories = [place.results_dir(replace(row, generation=one.generation)) / reading.form for one in earlier]
     if reading.form:  # a form that came with a later destination has no earlier objects
         directories = [directory for directory in directories if (directory / READING_FILE).exists()]

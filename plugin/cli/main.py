@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from plugin.cli import (
     benchmark,
+    clean,
     conformance,
     demo,
     doctor,
@@ -36,7 +37,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
-    *(demo, serve, send, read, show, select, status, retry, reread, retract),
+    *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, doctor, settings, services),
 )

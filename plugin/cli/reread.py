@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal
+from plugin.cli.series import add_arguments, one_series, require_files
+from plugin.listener import open_journal, spool_dir
 from plugin.settings import load
 from worker.revisions import read_again
 
@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
+        require_files(journal, row, spool_dir(settings))
         done = read_again(journal, row, settings.queue)
     finally:
         journal.close()

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal
+from plugin.cli.series import add_arguments, one_series, require_files
+from plugin.listener import open_journal, spool_dir
 from plugin.settings import load
 from sgmri.lifecycle import State
 from sgmri.settings import Queue
@@ -29,7 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         row = one_series(journal, arguments.key)
-        after = put_back(Outbox(journal=journal, targets=targets(settings)), row, settings.queue)
+        outbox = Outbox(journal=journal, targets=targets(settings))
+        if row.state is State.FAILED and not outbox.results(row):
+            require_files(journal, row, spool_dir(settings))
+        after = put_back(outbox, row, settings.queue)
     finally:
         journal.close()
     if after is None:

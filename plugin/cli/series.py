@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from sgmri.errors import ConfigError
+from sgmri.errors import ConfigError, SgmriError
 from worker.journal import Journal, SeriesRow
+from worker.removals import removed_generation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,3 +26,20 @@ def one_series(journal: Journal, key: str) -> SeriesRow:
     if len(rows) != 1:
         raise ConfigError(f"expected the key of one series, found {'several' if rows else 'none'} that begin so")
     return rows[0]
+
+
+def require_files(journal: Journal, row: SeriesRow, spool: Path) -> None:
+    """Check that a series that is to be read again still has its instances.
+
+    Raises
+    ------
+    SgmriError
+        If retention has removed them, and they were not all sent again.
+    """
+    names = journal.file_names(row.series_key)
+    there = sum((spool / row.series_key / name).exists() for name in names)
+    if there < len(names) and removed_generation(journal, row.series_key) is not None:
+        raise SgmriError(
+            f"expected the {len(names)} instances of the series in the spool, found {there}: retention removes them "
+            "(sgmri settings, [retention]); have the series sent again, then repeat this command"
+        )

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from plugin.processes import Processes
 from tests import receivers
+from tests.e2e.system import require
+from tests.faults.ward import Ward
 from tests.receivers import Running
 
 Run = Callable[..., AbstractContextManager[Running]]
@@ -62,3 +65,20 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
     with mounted:
         yield mount
+
+
+@pytest.fixture
+def make_ward(tmp_path: Path) -> Iterator[Callable[[], Ward]]:
+    """Make a ward whose listener runs; its broker and workers are the test's to start."""
+    require("redis-server")
+    (tmp_path / "logs").mkdir()
+    with ExitStack() as running:
+        processes = running.enter_context(Processes(tmp_path / "logs"))
+
+        def make() -> Ward:
+            ward = Ward(tmp_path, processes)
+            ward.service.start()
+            running.callback(ward.service.stop)
+            return ward
+
+        yield make

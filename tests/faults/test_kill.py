@@ -1,0 +1,28 @@
+"""The kill table in short: twenty rounds for each kind of journal (scripts/test-kill)."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.kill import run
+from tests.faults.kill_parts import Installation
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+@pytest.mark.kill
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("journal", ["sqlite", "postgresql"])
+def test_twenty_kills_lose_and_double_nothing(tmp_path_factory: pytest.TempPathFactory, journal: str) -> None:
+    """Kill -9 of parts chosen by a seed while series come: every instance, series and result is there, once."""
+    if journal == "postgresql" and not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed")
+        pytest.skip("PostgreSQL is not installed")
+    directory = tmp_path_factory.mktemp("kill")
+    figures = run(Installation(directory / "run", journal=journal), rounds=20, seed=5)
+    print(figures)  # noqa: T201 - the figures are the result
+    assert figures.is_good, figures
+    shutil.rmtree(directory)
