@@ -99,8 +99,7 @@ class Samples:
 def encoded(ds: Dataset, transfer_syntax: str) -> bytes:
     """Encode a data set, native or already compressed, in a transfer syntax."""
     syntax = UID(transfer_syntax)
-    with leniently():
-        content = encode(ds, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    content = encode(ds, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
     assert content is not None
     return bytes(content)
 

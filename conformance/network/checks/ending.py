@@ -207,14 +207,15 @@ def places(session: Session) -> Result:
 
 def _stuck(session: Session, held: ExitStack) -> dict[str, Wire]:
     """Open connections that stop at different places."""
-    links = {
-        name: held.enter_context(session.connected()) for name in ("silent", "half a request", "half a PDU", "idle")
-    }
+    links = {}
+    for name in ("half a PDU", "idle"):
+        links[name] = held.enter_context(session.connected())
+        associate(links[name], session.proposal().body())
+    for name in ("silent", "half a request"):
+        links[name] = held.enter_context(session.connected())
     links["half a request"].send(
         wire.pdu(wire.ASSOCIATE_RQ, session.proposal().body())[:100], "100 bytes of A-ASSOCIATE-RQ"
     )
-    for name in ("half a PDU", "idle"):
-        associate(links[name], session.proposal().body())
     links["half a PDU"].send(wire.pdu(wire.P_DATA, b"\0\0\0", 100), "9 bytes of a PDU of 106")
     return links
 

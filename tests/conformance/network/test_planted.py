@@ -73,7 +73,7 @@ def test_a_planted_fault_is_found(planted: Planted, tmp_path: Path) -> None:
     assert all(entry.evidence for entry in report.failed)
 
 
-@pytest.mark.slow
+@pytest.mark.network
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("planted", FAULTS, ids=lambda planted: planted.peer.__name__)
 def test_a_planted_fault_is_found_by_the_whole_suite(planted: Planted, tmp_path: Path) -> None:
