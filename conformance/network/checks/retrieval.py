@@ -12,7 +12,7 @@ from conformance.network.acceptor import respond
 from conformance.network.checks.ending import begun
 from conformance.network.checks.negotiation import STUDY_ROOT_MOVE
 from conformance.network.checks.query import identifier, is_there, keys_of, own, stored_all
-from conformance.network.checks.storage import MR, changed, is_stored, store
+from conformance.network.checks.storage import FRAMINGS, MR, changed, is_stored, store
 from conformance.network.connection import Association, Message
 from conformance.network.messages import C_GET, C_MOVE, query_rq
 from conformance.network.samples import decoded, encoded
@@ -146,6 +146,24 @@ def _move(session: Session, ds: Dataset, destination: str) -> int:
         request = association.begin(number, query_rq(C_MOVE, STUDY_ROOT_MOVE, destination=destination), data)
         *_, last = association.responses(number, request)
         return last.status
+
+
+@check(
+    "retrieve.fragments",
+    "an image comes back unchanged however its message was cut",
+    "PS3.8 E.1, PS3.4 B.4.1",
+    Severity.CRITICAL,
+)
+def fragments_come_back(session: Session) -> Result:
+    wrong = []
+    for name, framing in FRAMINGS.items():
+        (ds,) = own(session)
+        with suppress(ConnectionAbortedError), session.associated(MR) as association:
+            if is_stored(store(association, ds, framing=framing).status):
+                is_there(session, ds)
+                if _same(ds, get(session, ds)).outcome != "pass":
+                    wrong.append(name)
+    return failed(f"changed: {'; '.join(wrong)}") if wrong else passed("whatever was stored came back")
 
 
 @check("retrieve.kinds", "every kind of object comes back as it was stored", "PS3.4 B.4.1, C.4.3", Severity.CRITICAL)

@@ -120,7 +120,7 @@ def big(session: Session) -> Result:
         return _judged(store(association, session.samples.big(size)).status, f"{size / (1 << 20):.0f} MiB of pixels")
 
 
-_FRAMINGS = {
+FRAMINGS = {
     "2 bytes in each value, 500 in a PDU": Framing(value_bytes=2, values_per_pdu=500),
     "64 bytes in each PDU": Framing(value_bytes=64),
     "many values in each PDU": Framing(value_bytes=256, values_per_pdu=40),
@@ -129,12 +129,13 @@ _FRAMINGS = {
     "command set and data set in one PDU": Framing(value_bytes=4096, values_per_pdu=3, joins=True),
     "an empty last fragment": Framing(empty_last=True),
 }
+"""How a message may be cut (PS3.8 E.1)."""
 
 
 @check("storage.fragments", "an instance is stored however its message is cut", "PS3.8 9.3.5, E.1, E.2")
 def fragments(session: Session) -> Result:
     rows = []
-    for name, framing in _FRAMINGS.items():
+    for name, framing in FRAMINGS.items():
         try:
             with session.associated(MR) as association:
                 status = store(association, session.samples.small(size=32), framing=framing).status
