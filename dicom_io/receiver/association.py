@@ -84,6 +84,7 @@ class Association:
         self._request: commands.Command | None = None  # whose data set is to come
         self._message: Message | None = None
         self._context_id = 0
+        self._peer_max_pdu_bytes = 0
 
     def run(self) -> None:
         """Serve the association to its end; nothing that the peer does is raised."""
@@ -121,6 +122,7 @@ class Association:
             self._accepted()
             self._send(negotiated.answer)
             self._contexts = negotiated.contexts
+            self._peer_max_pdu_bytes = negotiated.max_pdu_bytes
             self._stream.end_at(time.monotonic() + self._place.settings.association_timeout_s)
             while (chunk := self._stream.chunk()) is not None:
                 self._take(chunk)
@@ -178,7 +180,8 @@ class Association:
         assert self._message is not None
         assert self._request is not None
         message, self._message = self._message, None
-        self._send(pdus.command_pdu(self._context_id, commands.response(self._request, message.finish())))
+        response = commands.response(self._request, message.finish())
+        self._send(pdus.command_pdus(self._context_id, response, self._peer_max_pdu_bytes))
         self._stream.start_over()
 
     def _flush(self) -> None:

@@ -35,7 +35,8 @@ _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
 _FIXED = struct.Struct(">H2x16s16s32x")
 _ITEM = struct.Struct(">BxH")
 _ITEM_TYPES = frozenset({0x10, 0x20, 0x50})  # application context, presentation context, user information
-_CONTEXT_ITEM = 0x20
+_CONTEXT_ITEM, _USER_ITEM = 0x20, 0x50
+_USER_ITEM_TYPES = frozenset(range(0x51, 0x5A))  # PS3.7 D.3.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +57,15 @@ class Negotiated:
         The peer's.
     contexts
         Accepted presentation contexts by id.
+    max_pdu_bytes
+        The longest PDU that the peer takes; 0: any (PS3.8 D.1).
     answer
         The A-ASSOCIATE-AC PDU.
     """
 
     calling_ae_title: str
     contexts: dict[int, Context]
+    max_pdu_bytes: int
     answer: bytes
 
 
@@ -104,7 +108,8 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
         If the request cannot be understood.
     """
     calling_ae_title = _calling(body, settings, address)
-    _check_items(body[_FIXED.size :])
+    body = body[: _FIXED.size] + _known(body[_FIXED.size :], _ITEM_TYPES)
+    _check_contexts(body[_FIXED.size :])
     try:
         request = A_ASSOCIATE_RQ()
         request.decode(b"\1\0" + struct.pack(">L", len(body)) + body)
@@ -130,6 +135,14 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
             for context in results
             if context.result == 0 and context.context_id is not None
         },
+        max_pdu_bytes=next(
+            (
+                item.maximum_length_received
+                for item in primitive.user_information
+                if isinstance(item, MaximumLengthNotification)
+            ),
+            0,
+        ),
         answer=answer,
     )
 
@@ -152,11 +165,21 @@ def _title(encoded: bytes) -> str:
     return encoded.decode("ascii", "replace").strip(" \0")
 
 
-def _check_items(items: bytes) -> None:
+def _known(items: bytes, types: frozenset[int]) -> bytes:
+    """Leave out items of unrecognized types, which are to be ignored and skipped (PS3.8 9.3.1, D.2)."""
+    known = []
+    for kind, content in _items(items):
+        if kind in types:
+            kept = _known(content, _USER_ITEM_TYPES) if kind == _USER_ITEM else content
+            known += [_ITEM.pack(kind, len(kept)), kept]
+    return b"".join(known)
+
+
+def _check_contexts(items: bytes) -> None:
     """Refuse what would be laborious or ambiguous to decode."""
     ids = [content[0] for kind, content in _items(items) if kind == _CONTEXT_ITEM and content]
-    if len(ids) > MAX_CONTEXTS or len(set(ids)) != len(ids) or not all(number % 2 for number in ids):
-        raise ProtocolViolation("expected at most 128 presentation contexts with different odd ids (PS3.8 9.3.2.2)")
+    if not 0 < len(ids) <= MAX_CONTEXTS or len(set(ids)) != len(ids) or not all(number % 2 for number in ids):
+        raise ProtocolViolation("expected 1 to 128 presentation contexts with different odd ids (PS3.8 9.3.2.2)")
 
 
 def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
@@ -166,8 +189,8 @@ def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
             raise ProtocolViolation("expected a whole item in A-ASSOCIATE-RQ")
         kind, length = _ITEM.unpack_from(encoded, offset)
         offset += _ITEM.size
-        if kind not in _ITEM_TYPES or length > len(encoded) - offset:
-            raise ProtocolViolation("expected a known item that fits into A-ASSOCIATE-RQ", reason=4)
+        if length > len(encoded) - offset:
+            raise ProtocolViolation("expected an item that fits into A-ASSOCIATE-RQ", reason=4)
         yield kind, encoded[offset : offset + length]
         offset += length
 

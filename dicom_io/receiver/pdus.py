@@ -36,9 +36,15 @@ def abort(source: int, reason: int) -> bytes:
     return struct.pack(">BxLxxBB", _ABORT, 4, source, reason)
 
 
-def command_pdu(context_id: int, command: bytes) -> bytes:
-    """Encode a whole command set as one P-DATA-TF PDU (PS3.8 9.3.5)."""
-    return _HEADER.pack(_P_DATA, len(command) + 6) + _PDV.pack(len(command) + 2, context_id, _COMMAND | _LAST) + command
+def command_pdus(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
+    """Encode a whole command set as P-DATA-TF PDUs of what the peer takes, 0 for any length (PS3.8 9.3.5, D.1)."""
+    size = max(2, (max_pdu_bytes - _PDV.size) // 2 * 2) if max_pdu_bytes else len(command)
+    encoded = b""
+    for place in range(0, len(command), size):
+        piece = command[place : place + size]
+        control = _COMMAND | (_LAST if place + size >= len(command) else 0)
+        encoded += _HEADER.pack(_P_DATA, len(piece) + 6) + _PDV.pack(len(piece) + 2, context_id, control) + piece
+    return encoded
 
 
 class Chunk(NamedTuple):

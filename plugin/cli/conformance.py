@@ -3,14 +3,14 @@
 import argparse
 from typing import Any
 
-from plugin.cli import conformance_mutate, conformance_objects
+from plugin.cli import conformance_mutate, conformance_network, conformance_objects
 
-_PARTS = (conformance_objects, conformance_mutate)
+_PARTS = (conformance_objects, conformance_network, conformance_mutate)
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand and its parts."""
-    parser = commands.add_parser("conformance", help="check result objects of any product")
+    parser = commands.add_parser("conformance", help="check result objects and peers of any product")
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     for part in _PARTS:
         part.add_parser(parts)

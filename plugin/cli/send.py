@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parse_address(text: str, calling: str, timeout_s: float) -> Destination:
+def parse_address(text: str, calling: str, timeout_s: float, *, option: str = "--to") -> Destination:
     """Read ``AET@HOST:PORT``.
 
     Raises
@@ -52,7 +52,7 @@ def parse_address(text: str, calling: str, timeout_s: float) -> Destination:
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or not 0 < int(match["port"]) < 65536:
-        raise ConfigError(f"--to: expected AET@HOST:PORT such as PACS@192.0.2.7:104, found {text!r}")
+        raise ConfigError(f"{option}: expected AET@HOST:PORT such as PACS@192.0.2.7:104, found {text!r}")
     return Destination(
         ae_title=match["ae"],
         host=match["host"].strip("[]"),
