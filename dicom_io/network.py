@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 NO_CONTEXT = 0x0122  # SOP class not supported (PS3.7 Annex C)
 _REJECTED_PERMANENT = 1  # PS3.8 9.3.4
+_SETTLE_S = 1.0
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd context ids 1 to 255
 
 
@@ -121,6 +123,17 @@ def associate(
         yield association
     finally:
         association.release()  # does nothing when the peer has ended it already
+
+
+def settle(association: Association) -> None:
+    """Wait until pynetdicom's own thread is awake again after the last message; call it before each further one.
+
+    That thread pauses while a message is sent. One that is sent before it has woken finds it still marked as paused,
+    and it takes the response away as a request that nobody expects (2 of 2,000 C-ECHO on a busy machine).
+    """
+    deadline = time.monotonic() + _SETTLE_S
+    while association._is_paused and association.is_alive() and time.monotonic() < deadline:
+        time.sleep(0)
 
 
 def status_of(response: Dataset) -> int | None:

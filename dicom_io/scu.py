@@ -17,7 +17,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
-from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, echo, open_association, status_of
+from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, echo, open_association, settle, status_of
 from dicom_io.query import Level, find
 from dicom_io.services import UNCOMPRESSED
 from sgmri.errors import MalformedInstance, PeerBusy, PeerUnavailable, StoreRefused, Undeliverable
@@ -183,7 +183,9 @@ class StoreScu:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                response = association.send_c_store(dcmread(instance.path), msg_id=self._message_id)
+                dataset = dcmread(instance.path)
+                settle(association)
+                response = association.send_c_store(dataset, msg_id=self._message_id)
             except ValueError:
                 # pynetdicom: no accepted context with this transfer syntax, and it cannot be converted
                 raise Undeliverable(

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from dicom_io.commitment import CommitmentResult
-from dicom_io.network import Destination
+from dicom_io.network import Destination, settle
 from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.services import MR_IMAGE
@@ -85,6 +85,9 @@ def send(place: Running, *datasets: Dataset) -> list[int | None]:
     ae.add_requested_context(MR_IMAGE, ExplicitVRLittleEndian)
     association = ae.associate("127.0.0.1", place.scp.port, ae_title="SGMRI")
     assert association.is_established
-    statuses = [association.send_c_store(dataset).get("Status") for dataset in datasets]
+    statuses = []
+    for dataset in datasets:
+        settle(association)
+        statuses.append(association.send_c_store(dataset).get("Status"))
     association.release()
     return [None if status is None else int(status) for status in statuses]

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from conformance import pacs_archive
 from conformance.pacs import PacsBehaviour, SmallPacs
 from conformance.phantoms import CANARIES, make, make_non_mr
+from dicom_io.network import settle
 from sgmri.errors import ConfigError
 
 PACS, US = "SMALLPACS", "TESTER"
@@ -79,7 +80,11 @@ def associated(
 def store(pacs: SmallPacs, datasets: Sequence[Dataset]) -> list[int]:
     with associated(pacs, *{str(ds.SOPClassUID) for ds in datasets}) as association:
         assert association.is_established
-        return [int(association.send_c_store(ds).Status) for ds in datasets]
+        statuses = []
+        for ds in datasets:
+            settle(association)
+            statuses.append(int(association.send_c_store(ds).Status))
+        return statuses
 
 
 def query(level: str, **keys: object) -> Dataset:

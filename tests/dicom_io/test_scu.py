@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +9,10 @@ from pydicom import dcmread
 from conformance.pacs import PacsBehaviour, SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.commitment import request
-from dicom_io.network import Destination, echo
+from dicom_io.network import Destination, associate, echo, settle, status_of
 from dicom_io.query import Level, find, get
 from dicom_io.scu import sendable, store
-from dicom_io.services import MR_IMAGE
+from dicom_io.services import MR_IMAGE, UNCOMPRESSED, VERIFICATION
 from sgmri.errors import MalformedInstance, PeerUnavailable, StoreRefused
 
 
@@ -48,6 +50,26 @@ def test_what_is_stored_is_found_and_fetched_back(pacs: SmallPacs, files: tuple[
     fetched = get(destination(pacs), study, series["SeriesInstanceUID"], [MR_IMAGE], tmp_path / "fetched")
     assert {str(dcmread(path).SOPInstanceUID) for path in fetched} == set(sent)
     assert all(dcmread(path) == sent[str(dcmread(path).SOPInstanceUID)] for path in fetched)
+
+
+class SlowToWake(threading.Event):
+    """What pynetdicom's own thread of an association waits for, on a machine that has other work."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        woken = super().wait(timeout)
+        time.sleep(0.05)
+        return woken
+
+
+def test_a_response_is_heard_though_the_associations_thread_wakes_late(pacs: SmallPacs) -> None:
+    """Messages one straight after the other each get their response, when one settles in between."""
+    with associate(destination(pacs), [(VERIFICATION, UNCOMPRESSED)]) as association:
+        late = SlowToWake()
+        late.set()
+        association._reactor_checkpoint = late
+        for _ in range(5):
+            settle(association)
+            assert status_of(association.send_c_echo()) == 0x0000
 
 
 def test_an_unknown_study_matches_nothing(pacs: SmallPacs) -> None:

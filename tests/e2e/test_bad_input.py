@@ -9,7 +9,7 @@ from pydicom.uid import UID
 from pynetdicom import AE
 
 from conformance.phantoms import Phantom, make, make_non_mr, write
-from dicom_io.network import echo
+from dicom_io.network import echo, settle
 from dicom_io.scu import sendable, store
 from sgmri.errors import PeerUnavailable, StoreRefused
 from sgmri.lifecycle import FINAL_STATES, Reason, State
@@ -71,6 +71,7 @@ def send_as_they_are(system: System, phantom: Phantom) -> None:
     association = ae.associate("127.0.0.1", system.port, ae_title="SGMRI")
     assert association.is_established
     for dataset in phantom.datasets:
+        settle(association)
         assert association.send_c_store(dataset).Status == 0x0000
     association.release()
 

@@ -9,7 +9,11 @@ from sgmri.errors import (
     CommitmentFailed,
     EngineUnavailable,
     IncompleteSeries,
+    JournalBehind,
     MalformedInstance,
+    MemoryShort,
+    OutOfMemory,
+    PeerRejects,
     PeerUnavailable,
     SeriesError,
     SgmriError,
@@ -31,8 +35,9 @@ def test_one_tree(error: type[Exception]) -> None:
 
 @every_class
 def test_only_what_may_pass_by_itself_is_retried(error: type[SgmriError]) -> None:
-    """Transient are an engine and a peer that are not there now; bad input never is."""
-    assert error.transient == (error in {EngineUnavailable, PeerUnavailable})
+    """Transient are an engine, a peer or memory that is not there now, and a journal behind; bad input never is."""
+    for_now = (EngineUnavailable, PeerUnavailable, OutOfMemory, MemoryShort, JournalBehind)
+    assert error.transient == (issubclass(error, for_now) and error is not PeerRejects)
 
 
 @pytest.mark.parametrize(
