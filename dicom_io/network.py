@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
-from dicom_io.services import UNCOMPRESSED, VERIFICATION
+from dicom_io.services import VERIFICATION, Use, proposed
 from sgmri.errors import PeerUnavailable, StoreRefused
 
 _log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def echo(destination: Destination) -> None:
     PeerUnavailable
         If it does not answer with success.
     """
-    with associate(destination, [(VERIFICATION, UNCOMPRESSED)]) as association:
+    with associate(destination, [proposed(VERIFICATION, Use.ECHO)]) as association:
         if status_of(association.send_c_echo()) != 0x0000:
             raise PeerUnavailable(f"{destination.ae_title} did not answer C-ECHO with success")
 

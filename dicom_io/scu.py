@@ -16,13 +16,9 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
 from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, associate, status_of
-from dicom_io.services import UNCOMPRESSED
+from dicom_io.services import UNCOMPRESSED, Role, Use, for_use, proposed
+from dicom_io.statuses import Outcome, outcome_of_store
 from sgmri.errors import MalformedInstance, PeerUnavailable, StoreRefused
-
-_WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
-"""Coercion of data elements, elements discarded, data set does not match: stored all the same (PS3.4 B.2.3)."""
-_DUPLICATE = 0x0111
-"""Duplicate SOP Instance (PS3.7 Annex C): it is there already, which is what was wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +82,38 @@ def store(
             stored(instance)
 
 
+def store_results(
+    destination: Destination,
+    instances: Sequence[Sendable],
+    *,
+    stored: Callable[[Sendable], None] = lambda instance: None,
+) -> None:
+    """Store result objects as :func:`store` does, of the SOP classes that the table of services delivers only.
+
+    Raises
+    ------
+    SgmriError
+        If an object is of another SOP class.
+    PeerUnavailable, StoreRefused
+        As :func:`store`.
+    """
+    for instance in instances:
+        proposed(instance.sop_class_uid, Use.DELIVER)
+    store(destination, instances, stored=stored)
+
+
 def _contexts(instances: Sequence[Sendable]) -> list[Context]:
     pairs = dict.fromkeys((instance.sop_class_uid, instance.transfer_syntax_uid) for instance in instances)
+    delivered = {row.sop_class_uid: row.transfer_syntaxes for row in for_use(Use.DELIVER, role=Role.SCU)}
     contexts: list[Context] = []
     for sop_class_uid, syntax in pairs:
         if syntax.is_compressed:
             contexts.append((sop_class_uid, [syntax]))
         else:
-            others = [other for other in UNCOMPRESSED if other != syntax]
+            others = [other for other in delivered.get(sop_class_uid, UNCOMPRESSED) if other != syntax]
             contexts.append((sop_class_uid, [syntax]))
-            contexts.append((sop_class_uid, others))
+            if others:
+                contexts.append((sop_class_uid, others))
     if len(contexts) > MAX_CONTEXTS:
         raise StoreRefused(
             f"expected at most {MAX_CONTEXTS} presentation contexts (PS3.8 9.3.2.2), found {len(contexts)}; send fewer "
@@ -127,8 +145,9 @@ def _store_one(association: Association, instance: Sendable) -> None:
     status = status_of(response)
     if status is None:
         raise PeerUnavailable("the destination gave no status to a C-STORE; it is sent again")
-    if status == 0x0000 or status in _WARNINGS or status == _DUPLICATE:
+    outcome = outcome_of_store(status)
+    if outcome is Outcome.STORED:
         return
-    if status & 0xFF00 == 0xA700 or status == 0x0110:
+    if outcome is Outcome.TRY_AGAIN:
         raise PeerUnavailable(f"the destination cannot store now (status 0x{status:04X}); it is sent again")
     raise StoreRefused(f"the destination refused a C-STORE with status 0x{status:04X}", status)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dicom_io.commitment import request
 from dicom_io.network import Destination
-from dicom_io.scu import Sendable, sendable, store
+from dicom_io.scu import Sendable, sendable, store_results
 from sgmri.errors import PeerUnavailable, StoreRefused
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings
@@ -72,7 +72,7 @@ def _store(outbox: Outbox, settings: Settings, row: SeriesRow, directory: Path) 
         outbox.mark_stored(row, instance.sop_instance_uid)
 
     if waiting:
-        store(destination(settings), waiting, stored=stored)
+        store_results(destination(settings), waiting, stored=stored)
     outbox.journal.log(row, "store", duration_s=outbox.journal.clock() - begin)
 
 

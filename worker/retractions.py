@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 
 from dicom_io.objects.key_objects import encode_rejection
 from dicom_io.results import read_object, write_object
-from dicom_io.scu import sendable, store
+from dicom_io.scu import sendable, store_results
 from sgmri import readings as reading_json
 from sgmri.errors import IncompleteSeries, SgmriError
 from sgmri.lifecycle import Reason, State, may_follow
@@ -104,7 +104,7 @@ def send_note(journal: Journal, settings: Settings, row: SeriesRow, reading: Rea
     path = directory / REJECTION_FILE
     _write_note(journal, row, reading, path)
     if settings.delivery.ae_title:
-        store(destination(settings), [sendable(path)])
+        store_results(destination(settings), [sendable(path)])
     with journal.begin() as connection:
         connection.execute(update(RETRACTIONS).where(_is(row, reading)).values(sent_at=journal.clock()))
     journal.log(row, "rejection note sent" if settings.delivery.ae_title else "rejection note written")
