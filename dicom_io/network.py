@@ -12,6 +12,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.services import VERIFICATION, Use, proposed
 from sgmri.errors import PeerUnavailable, StoreRefused
 
@@ -75,6 +76,8 @@ def associate(
         If the peer accepts none of the contexts.
     """
     ae = AE(ae_title=destination.calling_ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
     ae.connection_timeout = destination.timeout_s
     for sop_class_uid, syntaxes in contexts:

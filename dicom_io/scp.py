@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.commitment import CommitmentResult, parse_result
 from dicom_io.header_scan import scan_file
 from dicom_io.headers import is_uid
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import no_delay
 from dicom_io.receiver.negotiation import admits, supported_contexts
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
@@ -72,6 +74,8 @@ class StorageScp:
 
     def _application_entity(self) -> AE:
         ae = AE(ae_title=self._settings.ae_title)
+        ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.require_called_aet = True
         ae.require_calling_aet = [peer.ae_title for peer in self._settings.peers] or [_unguessable()]
         ae.maximum_associations = self._settings.max_associations

@@ -83,7 +83,7 @@ class Rejection(Enum):
     """Why an association is rejected: result, source and reason of A-ASSOCIATE-RJ, and which receivers say it."""
 
     APPLICATION_CONTEXT = (1, 1, 2), "the application context name is not DICOM's", ("own",)
-    PROTOCOL_VERSION = (1, 2, 2), "the protocol version is not 1", ("own",)
+    PROTOCOL_VERSION = (1, 2, 2), "the protocol version is not 1"
     CALLED_AE_TITLE = (1, 1, 7), "the called AE title is not listener.ae_title"
     CALLING_AE_TITLE = (
         (1, 1, 3),

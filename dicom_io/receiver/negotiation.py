@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -26,13 +25,14 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from dicom_io.headers import LIBRARY_ERRORS
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import MAX_CONTEXTS
 from dicom_io.services import Role, Use, for_use
 from dicom_io.statuses import Rejection
 from sgmri.errors import ProtocolViolation
 from sgmri.settings import Listener, Peer
 
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
 _FIXED = struct.Struct(">H2x16s16s32x")
 _ITEM = struct.Struct(">BxH")
 _ITEM_TYPES = frozenset({0x10, 0x20, 0x50})  # application context, presentation context, user information
@@ -117,7 +117,7 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
             for item in primitive.user_information
             if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid
         }
-        if str(primitive.application_context_name) != _APPLICATION_CONTEXT:
+        if str(primitive.application_context_name) != APPLICATION_CONTEXT:
             raise Rejection.APPLICATION_CONTEXT.error("expected the DICOM application context name")
         proposed = primitive.presentation_context_definition_list
         results, role_replies = negotiate_as_acceptor(proposed, list(supported), roles)
@@ -179,11 +179,11 @@ def _answer(request: A_ASSOCIATE, results: list[Any], role_replies: list[Any], m
     length = MaximumLengthNotification()
     length.maximum_length_received = max_pdu_bytes
     implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version = ImplementationVersionNameNotification()
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     accept = A_ASSOCIATE()
-    accept.application_context_name = UID(_APPLICATION_CONTEXT)
+    accept.application_context_name = UID(APPLICATION_CONTEXT)
     accept.calling_ae_title = request.calling_ae_title
     accept.called_ae_title = request.called_ae_title
     accept.result = 0
