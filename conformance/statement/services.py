@@ -229,7 +229,7 @@ def implementation_model(settings: Settings) -> Section:
                     ),
                     "Tools for tests beside the Application Entity: `sgmri send`, a stand-in for a modality, proposes "
                     "the SOP class and transfer syntax of the files that it is given; `sgmri demo` queries and "
-                    "retrieves; `sgmri viewer` passes QIDO-RS and WADO-RS of a PACS through to a browser on this machine.",
+                    "retrieves; `sgmri viewer` passes QIDO-RS and WADO-RS of a PACS through to a browser here.",
                 ),
                 sections=(
                     Section(
