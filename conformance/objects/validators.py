@@ -7,7 +7,8 @@ The lines name attributes; values in them (``= <...>``) are left out, because th
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ _MOST_LINES: Final = 200
 _LINE: Final = re.compile(r"(?P<level>Error|Warning) - (?P<rest>.*)", re.DOTALL)
 _PART: Final = re.compile(r"</(?P<part>.*?)>\s*-\s*(?P<what>.*)", re.DOTALL)
 _TAG: Final = re.compile(r"\([0-9a-fA-F]{4},[0-9a-fA-F]{4}\)")
+_REST: Final = re.compile(r"\s*-?\s*(Element=<| for file <|in file <|- <).*", re.DOTALL)
 _VALUE: Final = re.compile(r"\s*=\s*<.*", re.DOTALL)
 ALLOWED: Final = (
     # Type 3 in an item of Contributing Equipment Sequence (PS3.3 C.12.1)
@@ -39,8 +41,14 @@ ALLOWED: Final = (
     re.compile(r"needed to build DICOMDIR"),
 )
 """Lines of dciodvfy that are wrong, or about something else; each with its reason."""
-_ACCESSION: Final = "Element=<AccessionNumber> IE <"
-"""Accession Number belongs to the study and stands in Request Attributes of the series, too (PS3.3 C.7.3.1.1)."""
+_ENTITY_ALLOWED: Final = (
+    # It belongs to the study and stands in Request Attributes of the series, too (PS3.3 C.7.3.1.1)
+    "Element=<AccessionNumber> IE <",
+    # What is referred to need not be among the files; the checks of references know what must be
+    "Missing SOPInstanceUID that was referenced",
+)
+_FILES: Final = re.compile(r"(?: file| versus) <([^>]*)>")
+_ELEMENT: Final = re.compile(r"Element=<(?P<element>[^>]*)>")
 
 
 def program(name: str) -> Path | None:
@@ -81,16 +89,35 @@ def check_iod(validator: Path, path: Path) -> Iterator[Finding]:
         yield IOD.found(part, _VALUE.sub("", what), severity=severity)
 
 
-def check_entities(validator: Path, paths: Sequence[Path]) -> Iterator[Finding]:
-    """Yield what dcentvfy says about the files of a study."""
+def check_entities(validator: Path, paths: Sequence[Path], objects: Set[Path]) -> Iterator[Finding]:
+    """Yield what dcentvfy says about the files of a study.
+
+    Parameters
+    ----------
+    validator
+        The program.
+    paths
+        The files.
+    objects
+        Those that are checked: what is said of two files belongs to the one of these.
+    """
     try:
         lines = _lines(validator, *paths)
     except subprocess.TimeoutExpired:
         yield ENTITY.found("", f"no answer in {_TIMEOUT_S} s")
         return
-    for line in lines[:_MOST_LINES]:
-        if _LINE.match(line) and _ACCESSION not in line:
-            yield ENTITY.found("", _VALUE.sub("", line))
+    for line in lines:
+        level = _LINE.match(line)
+        if level is None or any(allowed in line for allowed in _ENTITY_ALLOWED):
+            continue
+        element = _ELEMENT.search(line)
+        named = [Path(name) for name in _FILES.findall(line)]
+        finding = ENTITY.found(
+            element["element"] if element else "",
+            _REST.sub("", level["rest"]),
+            severity=Severity.ERROR if level["level"] == "Error" else Severity.WARNING,
+        )
+        yield replace(finding, path=next((path for path in (*named, *paths) if path in objects), paths[0]))
 
 
 def _lines(*command: str | Path) -> list[str]:

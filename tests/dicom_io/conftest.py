@@ -73,9 +73,11 @@ def make_case(make_reading: Callable[..., Reading]) -> Callable[[str], tuple[Rea
         phantom = phantoms.make(name)
         for ds in phantom.datasets:
             del ds.PixelData
-        sides = (Laterality.LEFT, Laterality.RIGHT, None, Laterality.BILATERAL)
+        # The sides on which they lie (conformance.phantoms), one called both and one left open; the knee is a left one
+        is_knee = phantom.anatomy is Anatomy.KNEE
+        sides = (Laterality.LEFT, Laterality.LEFT if is_knee else Laterality.RIGHT, Laterality.BILATERAL, None)
         tracklets = tuple(
-            Tracklet(tracklet_id=f"lesion-{number}", findings=lesion.findings, laterality=sides[number % 4])
+            Tracklet(tracklet_id=f"lesion-{number}", findings=lesion.findings, laterality=sides[(number - 1) % 4])
             for number, lesion in enumerate(phantom.lesions, start=1)
         )
         return make_reading(phantom.datasets, phantom.anatomy, tracklets), phantom.datasets
