@@ -126,10 +126,9 @@ class Census:
     attributes: dict[tuple[str, ...], Attribute] = field(default_factory=dict)
     items: dict[tuple[str, ...], int] = field(default_factory=dict)
 
-    def add(self, ds: Dataset, sources: Iterable[Dataset]) -> None:
-        """Count one object that was made of some images."""
+    def add(self, ds: Dataset, known: Mapping[str, frozenset[str]]) -> None:
+        """Count one object that was made of images with these :func:`values`."""
         self.objects += 1
-        known = _values(sources)
         self._walk(ds.file_meta, (), known)
         self._walk(ds, (), known)
 
@@ -191,7 +190,7 @@ def _code(item: Dataset) -> str:
     return f'({item.CodeValue}, {item.CodingSchemeDesignator}, "{item.CodeMeaning}")'
 
 
-def _values(sources: Iterable[Dataset]) -> Mapping[str, frozenset[str]]:
+def values(sources: Iterable[Dataset]) -> Mapping[str, frozenset[str]]:
     """Return every value of the images by keyword, at any depth; all UIDs together under UI."""
     found: dict[str, set[str]] = {}
     waiting = list(sources)

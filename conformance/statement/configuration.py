@@ -10,8 +10,10 @@ from conformance.statement.services import NOT_SUPPORTED
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.settings import Settings, documented_keys
 
-_TABLES = ("listener", "series", "delivery")
-"""What concerns DICOM services; journal, broker and engine do not, and their URLs may hold passwords."""
+COVERED = ("listener", "series", "delivery")
+"""The tables of the settings that concern DICOM services."""
+LEFT_OUT = ("storage", "selection", "broker", "worker", "log")
+"""Those that do not; the URLs of journal and broker may hold passwords."""
 
 
 def configuration(settings: Settings) -> Section:
@@ -54,7 +56,7 @@ def _parameters(settings: Settings) -> Table:
     rows = []
     for key in documented_keys():
         table, _, name = key.path.partition(".")
-        if table in _TABLES and not name.startswith("peers"):
+        if table in COVERED and not name.startswith("peers"):
             value = getattr(getattr(settings, table), name)
             rows.append((key.path, key.unit, _shown(key.default), _shown(value), key.doc))
     return Table(

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from plugin.cli import conformance_objects, conformance_statement
+from plugin.cli import conformance_objects, conformance_pack, conformance_statement
 
-_PARTS = (conformance_objects, conformance_statement)
+_PARTS = (conformance_objects, conformance_statement, conformance_pack)
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
