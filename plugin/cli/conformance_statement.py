@@ -8,6 +8,7 @@ from typing import Any
 from conformance.statement.assembly import statement
 from conformance.statement.formats import FORMATS
 from plugin.settings import admitted_peers, load
+from sgmri.errors import ConfigError
 
 
 def add_parser(parts: "argparse._SubParsersAction[Any]") -> None:
@@ -24,6 +25,11 @@ def run(arguments: argparse.Namespace) -> int:
     content = FORMATS[arguments.format](statement(admitted_peers(load(arguments.config))))
     if arguments.out is None:
         sys.stdout.buffer.write(content)
-    else:
+        return 0
+    try:
         arguments.out.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"{arguments.out}: expected a file that can be written, found {error.strerror}; name another one"
+        ) from None
     return 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, UID_dictionary
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
@@ -56,6 +57,11 @@ def lines(document: Document, key: str) -> Lines:
     for row in document.table("transfer-syntaxes").records():
         lists.setdefault(row["List"], []).append(row["UID"])
     return {(row["UID"], uid) for row in document.table(key).records() for uid in lists[row["Transfer syntaxes"]]}
+
+
+def parameters_of(document: Document) -> dict[str, str]:
+    """Return the association parameters that are stated."""
+    return {row["Parameter"]: row["Value"] for row in document.table("association-parameters").records()}
 
 
 def known(kind: str) -> list[str]:
@@ -118,7 +124,7 @@ def test_the_first_of_the_list_is_accepted_and_roles_are_as_stated(kind: str, tm
 @pytest.mark.parametrize("kind", OF_RECEIVER)
 def test_association_parameters_are_as_stated(kind: str, tmp_path: Path) -> None:
     """Implementation identity and maximum length of the answer are those stated; nothing else is negotiated."""
-    stated = dict(chapter(receiver=kind, max_pdu_bytes=70_000).table("association-parameters").rows)
+    stated = parameters_of(chapter(receiver=kind, max_pdu_bytes=70_000))
     with receivers.running(kind, tmp_path / "spool", max_pdu_bytes=70_000) as place:
         answer = associate(place, [build_context(MR_IMAGE)]).acceptor.primitive
         found = {type(item).__name__: item for item in answer.user_information}
@@ -263,7 +269,7 @@ def recording() -> Iterator[Recorded]:
     def success(event: evt.Event) -> int:
         return 0x0000
 
-    handlers: list[tuple[Any, Callable[[evt.Event], Any]]] = [
+    handlers: list[Any] = [
         (evt.EVT_REQUESTED, lambda event: recorded.requests.append(event.assoc.requestor.primitive)),
         (evt.EVT_C_ECHO, success),
         (evt.EVT_C_STORE, success),
@@ -275,6 +281,7 @@ def recording() -> Iterator[Recorded]:
     for uid in {service.sop_class_uid for service in services.SERVICES}:
         ae.add_supported_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
     port = int(server.server_address[1])
     recorded.destination = Destination(ae_title="RECORDER", host="127.0.0.1", port=port, timeout_s=10.0)
     try:
@@ -310,7 +317,7 @@ def test_what_we_propose_is_what_is_stated(tmp_path: Path) -> None:
     delivered = [
         row["UID"] for row in document.table("contexts-initiation").records() if row["Activity"] == "Store results"
     ]
-    parameters = dict(document.table("association-parameters").rows)
+    parameters = parameters_of(document)
     with recording() as recorded:
         for call in use_all(recorded.destination, tmp_path, delivered):
             call()

@@ -4,6 +4,7 @@ import io
 import json
 import platform
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,14 @@ def test_it_goes_to_standard_output(capfdbinary: pytest.CaptureFixture[bytes], d
     """Without --out the statement is printed, byte for byte."""
     assert main(["conformance", "statement", "--format", "html"]) == 0
     assert capfdbinary.readouterr().out == FORMATS["html"](default)
+
+
+def test_what_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is not there, and Word without python-docx, end with 2 and say what to do."""
+    assert main(["conformance", "statement", "--out", str(tmp_path / "nowhere" / "s.md")]) == 2
+    assert "name another one" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "docx", None)
+    assert main(["conformance", "statement", "--format", "docx", "--out", str(tmp_path / "s.docx")]) == 2
+    assert "pip install sgmri[conformance]" in capsys.readouterr().err
