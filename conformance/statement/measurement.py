@@ -34,6 +34,7 @@ from dicom_io.profiles import Profile
 from dicom_io.results import read_object, write_object, write_results
 from dicom_io.services import COMPREHENSIVE_3D_SR
 from sgmri import vocabulary
+from sgmri.lifecycle import Reason
 from sgmri.questions import Presence
 from sgmri.readings import EngineIdentity, Reading, ReportRef
 
@@ -100,7 +101,7 @@ def measure() -> Measurement:
             objects = {result.kind: read_object(result.path) for result in results}
             for kind, ds in objects.items():
                 found.add(kind, ds, known)
-            for reason in REJECTION_TITLE:
+            for reason in REJECTION_TITLE if number == 0 else (Reason.REJECTED_QUALITY,):
                 note = encode_rejection(
                     specimen.reading, list(objects.values()), reason, rejected_at=specimen.reading.started_at
                 )
