@@ -15,7 +15,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_io.scu import DUPLICATE, PROBE_TIMEOUT_S, Refusal, Sendable, is_for_now
+from dicom_io.scu import PROBE_TIMEOUT_S, Refusal, Sendable
+from dicom_io.statuses import DUPLICATE, Outcome, outcome_of_store
 from sgmri.errors import PeerBusy, PeerUnavailable, StoreRefused
 
 _log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _refusal(status: int | None) -> Refusal | None:
         return PeerBusy(f"the destination does not say what became of an object; {_RETRY_LATER}")
     if status in (0x0000, DUPLICATE):
         return None
-    if is_for_now(status):
+    if outcome_of_store(status) is Outcome.TRY_AGAIN:
         return PeerBusy(f"the destination cannot store an object now (reason 0x{status:04X}); {_RETRY_LATER}")
     return StoreRefused(f"the destination refused an object with reason 0x{status:04X}", status)
 
