@@ -20,7 +20,7 @@ from pynetdicom.association import Association
 from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, echo, open_association, status_of
 from dicom_io.query import Level, find
 from dicom_io.services import UNCOMPRESSED, Role, Use, for_use, proposed
-from dicom_io.statuses import Outcome, outcome_of_store
+from dicom_io.statuses import STORE_RESPONSES, Outcome, outcome_of
 from sgmri.errors import MalformedInstance, PeerBusy, PeerUnavailable, StoreRefused, Undeliverable
 
 _log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def _refusal(status: int | None) -> Refusal | None:
         raise PeerUnavailable("the destination gave no status to a C-STORE; it is sent again")
     if status & 0xF000 == 0xB000:
         _log.warning("the destination answered an object with warning status 0x%04X", status)
-    outcome = outcome_of_store(status)
+    outcome = outcome_of(status, STORE_RESPONSES)
     if outcome is Outcome.STORED:
         return None
     if outcome is Outcome.TRY_AGAIN:

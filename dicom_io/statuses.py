@@ -1,13 +1,16 @@
 """Every status and rejection that the listener answers, and what a delivery makes of the statuses that it gets.
 
 The receivers answer with the members of these tables and with nothing else, deliveries judge responses by
-:data:`STORE_RESPONSES`, and the conformance statement prints them: what a row says is what happens.
+:data:`STORE_RESPONSES`, :data:`FAILURE_REASONS` and :data:`HTTP_RESPONSES`, and the conformance statement prints them:
+what a row says is what happens.
 
 References
 ----------
-PS3.4 B.2.3 (C-STORE), PS3.4 J.3.3 (N-EVENT-REPORT), PS3.7 Annex C (general statuses), PS3.8 9.3.4 (rejection)
+PS3.4 B.2.3 (C-STORE), PS3.4 J.3.3 (N-EVENT-REPORT), PS3.7 Annex C (general statuses), PS3.8 9.3.4 (rejection),
+PS3.18 10.5.3 (Store response), I.2 (Failure Reason)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from typing import Final, Self
@@ -128,11 +131,9 @@ def _rule(first: int, meaning: str, outcome: Outcome, last: int | None = None) -
     return ResponseRule(first=first, last=first if last is None else last, meaning=meaning, outcome=outcome)
 
 
-DUPLICATE: Final = 0x0111
-"""Duplicate SOP Instance (PS3.7 Annex C)."""
 STORE_RESPONSES: Final = (
     _rule(0x0000, "Success", Outcome.STORED),
-    _rule(DUPLICATE, "Duplicate SOP instance: it is there already", Outcome.STORED),
+    _rule(0x0111, "Duplicate SOP instance: it is there already", Outcome.STORED),
     _rule(0xB000, "Coercion of data elements", Outcome.STORED),
     _rule(0xB006, "Elements discarded", Outcome.STORED),
     _rule(0xB007, "Data set does not match SOP class (warning)", Outcome.STORED),
@@ -140,9 +141,23 @@ STORE_RESPONSES: Final = (
     _rule(0xA700, "Out of resources", Outcome.TRY_AGAIN, last=0xA7FF),
     _rule(0x0001, "Any other status", Outcome.REFUSED, last=0xFFFF),
 )
-"""The first row that holds a status counts; the last holds all."""
+"""C-STORE. In each table the first row that holds a status counts."""
+FAILURE_REASONS: Final = tuple(rule for rule in STORE_RESPONSES if rule.first and rule.first & 0xF000 != 0xB000)
+"""Failure Reason (0008,1197) of an object in a Store response: one with the code of a warning is a failure too."""
+HTTP_RESPONSES: Final = (
+    _rule(200, "Success: each object as the response says of it", Outcome.STORED, last=299),
+    _rule(
+        300, "Redirection: followed; where it leads nowhere, nothing is said of any object", Outcome.TRY_AGAIN, last=399
+    ),
+    _rule(408, "Request Timeout", Outcome.TRY_AGAIN),
+    _rule(425, "Too Early", Outcome.TRY_AGAIN),
+    _rule(429, "Too Many Requests", Outcome.TRY_AGAIN),
+    _rule(500, "Server error", Outcome.TRY_AGAIN, last=599),
+    _rule(400, "Any other refusal", Outcome.REFUSED, last=499),
+)
+"""STOW-RS and QIDO-RS, for a response that says nothing of single objects."""
 
 
-def outcome_of_store(status: int) -> Outcome:
-    """Return what becomes of an object after this status of its C-STORE (0 to 0xFFFF)."""
-    return next(rule.outcome for rule in STORE_RESPONSES if rule.first <= status <= rule.last)
+def outcome_of(status: int, rules: Sequence[ResponseRule]) -> Outcome:
+    """Return what becomes of an object after a status; one that no rule holds is none of the standard's."""
+    return next((rule.outcome for rule in rules if rule.first <= status <= rule.last), Outcome.REFUSED)

@@ -5,26 +5,32 @@ References
 PS3.2 Annex N, N.6 and N.8; PS3.15
 """
 
-from conformance.statement.document import Section, Table
-from conformance.statement.services import NOT_SUPPORTED
+from urllib.parse import urlsplit
+
+from conformance.statement.destinations import address, dimse, root, web
+from conformance.statement.document import NOT_SUPPORTED, Section, Table
 from sgmri import RESEARCH_USE_STATEMENT
+from sgmri.outlets import Outlet
 from sgmri.settings import Settings, documented_keys
 
 COVERED = ("listener", "series", "delivery", "destination")
 """The tables of the settings that concern DICOM services."""
 LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "log")
-"""Those that do not; the URLs of journal and broker may hold passwords."""
+"""Those that do not: the order of readings is no service, and the URLs of journal and broker may hold passwords."""
 
 
 def configuration(settings: Settings) -> Section:
     """Return chapter 6."""
     dimse = (
-        ("6.2.5", "Storage Service", ("listener.* and delivery.* of 6.1.",)),
-        ("6.2.6", "Storage Commitment Service", ("delivery.commitment and delivery.commitment_timeout_s of 6.1.",)),
-        ("6.2.7", "Query/Retrieve Service", ("None.",)),
+        ("6.2.5", "Storage Service", ("listener.*, delivery.* and destination[].* of 6.1.",)),
+        (
+            "6.2.6",
+            "Storage Commitment Service",
+            ("delivery.commitment, delivery.commitment_timeout_s and destination[].commitment of 6.1.",),
+        ),
+        ("6.2.7", "Query/Retrieve Service", ("destination[].commitment of 6.1.",)),
     )
     other = (
-        ("6.3", "Configuration of DICOM Web Services"),
         ("6.4", "Configuration of Media Storage Services"),
         ("6.5", "Configuration of Real-Time Video Services"),
         ("6.6", "Configuration of Audit Trail"),
@@ -47,6 +53,11 @@ def configuration(settings: Settings) -> Section:
                 title="Configuration of DIMSE Services",
                 sections=tuple(Section(number=number, title=title, blocks=blocks) for number, title, blocks in dimse),
             ),
+            Section(
+                number="6.3",
+                title="Configuration of DICOM Web Services",
+                blocks=("destination[].kind, url, authentication, secret_file and commitment of 6.1.",),
+            ),
             *(Section(number=number, title=title, blocks=(NOT_SUPPORTED,)) for number, title in other),
         ),
     )
@@ -56,7 +67,10 @@ def _parameters(settings: Settings) -> Table:
     rows = []
     for key in documented_keys():
         table, _, name = key.path.partition(".")
-        if table in COVERED and not name.startswith("peers"):
+        if table == "destination[]":
+            present = tuple(_of_outlet(outlet, name) for outlet in settings.destination)
+            rows.append((key.path, key.unit, _shown(key.default), "; ".join(present) or "(no further one)", key.doc))
+        elif table in COVERED and not name.startswith("peers"):
             value = getattr(getattr(settings, table), name)
             rows.append((key.path, key.unit, _shown(key.default), _shown(value), key.doc))
     return Table(
@@ -65,6 +79,16 @@ def _parameters(settings: Settings) -> Table:
         columns=("Key", "Unit", "Default", "Present value", "Meaning"),
         rows=tuple(rows),
     )
+
+
+def _of_outlet(outlet: Outlet, name: str) -> str:
+    if name == "url":
+        value = root(outlet)
+    elif name == "secret_file":
+        value = "(set)" if outlet.secret_file else ""
+    else:
+        value = getattr(outlet, name)
+    return f"{outlet.name}: {_shown(value)}"
 
 
 def _shown(value: object) -> str:
@@ -94,7 +118,7 @@ def security(settings: Settings) -> Section:
         ("8.4.5", "Digital Signature Profiles"),
         ("8.4.6", "Additional DICOM Security Profiles"),
     )
-    tls = f"{NOT_SUPPORTED} The listener does not answer a TLS handshake, deliveries begin none."
+    tls = f"{NOT_SUPPORTED} The listener does not answer a TLS handshake, deliveries by DIMSE begin none; the web: 8.6."
     return Section(
         number="8",
         title="Security",
@@ -122,7 +146,7 @@ def security(settings: Settings) -> Section:
                 title="User Identity Negotiation",
                 blocks=(f"{NOT_SUPPORTED} As initiator it is not proposed, as acceptor it is not answered.",),
             ),
-            Section(number="8.6", title="Web Services Security Features", blocks=(NOT_SUPPORTED,)),
+            Section(number="8.6", title="Web Services Security Features", blocks=(_web_security(settings),)),
             Section(
                 number="8.7",
                 title="Other Security Features",
@@ -137,11 +161,21 @@ def security(settings: Settings) -> Section:
     )
 
 
+def _web_security(settings: Settings) -> str:
+    used = "; ".join(
+        f"{outlet.name}: {urlsplit(outlet.url).scheme}, authentication {outlet.authentication}"
+        for outlet in web(settings)
+    )
+    return (
+        "As user agent: HTTP, or HTTPS where the url of a destination says so, the server's certificate and name being "
+        "checked against the authorities of the Python package certifi; no client certificate. Authentication none, "
+        f"basic (RFC 7617) or bearer (RFC 6750). Destinations now: {used or 'none'}."
+    )
+
+
 def _ports(settings: Settings) -> Table:
-    delivery = settings.delivery
     rows = [("in", str(settings.listener.port), "listener.port", "all services as acceptor, from the peers of 6.1")]
-    if delivery.ae_title:
-        rows.append(
-            ("out", str(delivery.port), "delivery.port", f"Storage and Storage Commitment at {delivery.ae_title}")
-        )
+    for outlet in (*dimse(settings), *web(settings)):
+        use = "Storage and its proof" if outlet.kind == "dimse" else "STOW-RS, QIDO-RS"
+        rows.append(("out", str(address(outlet)[1]), f"port or url of {outlet.name}", use))
     return Table(key="ports", title="TCP ports", columns=("Direction", "Port", "Key", "Use"), rows=tuple(rows))

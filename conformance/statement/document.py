@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
+NOT_SUPPORTED = "Not supported."
 SCHEMA = "sgmri-conformance-statement"
 SCHEMA_VERSION = 1
 """Raised when a consumer of the JSON form has to change; new tables and columns at the end do not count."""

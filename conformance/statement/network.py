@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pydicom.uid import UID
 from pynetdicom.pdu_primitives import DEFAULT_MAX_LENGTH  # type: ignore[attr-defined]
 
+from conformance.statement.destinations import dimse, responses, web_responses
 from conformance.statement.document import Section, Table
-from conformance.statement.services import AE, NOT_SUPPORTED, responses
+from conformance.statement.services import AE
 from dicom_io import identity, services
 from dicom_io.network import MAX_CONTEXTS
 from dicom_io.receiver.commands import MAX_COMMAND_BYTES
@@ -26,8 +27,16 @@ from sgmri.settings import Settings
 _ACTIVITIES = (
     (Use.DELIVER, "Store results", "a reading is complete, or was taken back"),
     (Use.COMMIT, "Ask for storage commitment", "all objects of a reading are stored"),
-    (Use.ECHO, "Verify the destination", "the operator runs `sgmri doctor`"),
-    (Use.QUERY, "Query and retrieve", "the operator runs `sgmri demo`"),
+    (
+        Use.ECHO,
+        "Verify the destination",
+        "the operator runs `sgmri doctor`, or a destination that was left alone is probed",
+    ),
+    (
+        Use.QUERY,
+        "Query and retrieve",
+        "FIND: a destination refused an object, or is to prove that it has all; both: the operator runs `sgmri demo`",
+    ),
 )
 
 
@@ -82,9 +91,13 @@ def network(settings: Settings) -> Section:
                 number="7.3",
                 title="Status Codes",
                 sections=(
-                    Section(number="7.3.1", title="General Communication and Failure Behaviour", blocks=(_failures(),)),
-                    Section(number="7.3.2", title="DIMSE Services", blocks=(_answers(), responses())),
-                    Section(number="7.3.3", title="DICOM Web Services", blocks=(NOT_SUPPORTED,)),
+                    Section(
+                        number="7.3.1",
+                        title="General Communication and Failure Behaviour",
+                        blocks=(_failures(settings),),
+                    ),
+                    Section(number="7.3.2", title="DIMSE Services", blocks=(_answers(), *responses())),
+                    Section(number="7.3.3", title="DICOM Web Services", blocks=web_responses()),
                 ),
             ),
         ),
@@ -116,9 +129,9 @@ def _application_entity(settings: Settings, syntaxes: _SyntaxSets) -> Section:
                 title="Sequencing of Real-World Activities",
                 blocks=(
                     "1. A peer stores a series. 2. The series is complete and is read. 3. Its objects are stored at "
-                    "the "
-                    "destination, in the order SEG, SR, text SR, PR, SC, PDF, KO. 4. Storage commitment is asked for. "
-                    "5. The destination reports. Step 4 follows step 3 only when every object is stored.",
+                    "each destination, in the order SEG, SR, text SR, PR, SC, PDF, KO. 4. The destination is asked for "
+                    "proof: storage commitment, or a query. 5. It reports. Step 4 follows step 3 only when it has "
+                    "taken every object; each destination goes through steps 3 to 5 on its own.",
                 ),
             ),
             Section(number="7.2.1.2", title="Association Parameters", blocks=(_parameters(settings),)),
@@ -140,17 +153,23 @@ def _parameters(settings: Settings) -> Table:
         ("acceptor", "a whole association request must come within, in s", f"{listener.request_timeout_s:g}"),
         ("acceptor", "an association without traffic is aborted after, in s", f"{listener.network_timeout_s:g}"),
         *(own if listener.receiver == "own" else ()),
-        ("initiator", "associations at a time, for each process that a delivery worker has", "1"),
+        (
+            "initiator",
+            "associations at a time, for each process of a delivery worker and each destination",
+            "1 for Storage, kept open; 1 more, short, for Verification, Storage Commitment or Query",
+        ),
+        ("initiator", "an association without traffic is released after, in s", f"{delivery.idle_timeout_s:g}"),
         ("initiator", "limit for connecting, negotiating and each response, in s", f"{delivery.timeout_s:g}"),
     )
     return Table(key="ae-parameters", title="Number, time and names", columns=("Role", "Parameter", "Value"), rows=rows)
 
 
 def _initiation(settings: Settings, syntaxes: _SyntaxSets) -> Iterator[str | Table]:
-    if settings.delivery.ae_title:
-        yield f"Called AE title: {settings.delivery.ae_title}. Calling AE title: {settings.listener.ae_title}."
+    called = ", ".join(dict.fromkeys(outlet.ae_title for outlet in dimse(settings)))
+    if called:
+        yield f"Called AE title: {called}. Calling AE title: {settings.listener.ae_title}."
     else:
-        yield "No destination is configured (delivery.ae_title): no association is initiated."
+        yield "No destination by DIMSE is configured (delivery.ae_title, [[destination]]): no association is initiated."
     yield (
         "For each SOP class of the objects to store, one context proposes the transfer syntax of the object, "
         f"{UID('1.2.840.10008.1.2.1').name}, and a second one the others of its list; the other services propose their "
@@ -233,15 +252,24 @@ def _rejections(settings: Settings) -> Table:
     )
 
 
-def _failures() -> Table:
+def _failures(settings: Settings) -> Table:
+    delivery = settings.delivery
     rows = (
         ("acceptor: PDU or message that the protocol does not allow here", "A-ABORT; a partial instance is discarded"),
         (
             "acceptor: the peer is silent, aborts or disconnects",
             "the association ends; a partial instance is discarded",
         ),
-        ("initiator: no connection, rejection, abort, no response in time", "tried again with growing pauses"),
-        ("initiator: no context accepted for an object", "as a refused object: tried again after delivery.retry_max_s"),
+        (
+            "initiator: no connection, transient rejection, abort, no response in time",
+            f"tried again with growing pauses; after {delivery.max_connection_failures} failed connections in a row "
+            f"only probed, every {delivery.probe_interval_s:g} s",
+        ),
+        ("initiator: permanent rejection", f"tried again after {delivery.retry_max_s:g} s"),
+        (
+            "initiator: no context accepted for an object",
+            f"as a refused object: tried again after {delivery.retry_max_s:g} s; the other objects are stored",
+        ),
     )
     return Table(key="failures", title="Communication failures", columns=("What happens", "Behaviour"), rows=rows)
 

@@ -9,18 +9,15 @@ from collections.abc import Iterator
 
 from pydicom.charset import python_encoding
 
-from conformance.statement.document import Section, Table
-from conformance.statement.measurement import REJECTION, Measurement
+from conformance.statement.destinations import commitment, data_flow, store_scu, web_overview, web_services
+from conformance.statement.document import NOT_SUPPORTED, Section, Table
+from conformance.statement.measurement import Measurement
 from dicom_io import identity, services
-from dicom_io.kinds import ResultKind
 from dicom_io.objects.sources import PATIENT_AND_STUDY
-from dicom_io.profiles import KINDS, profile_for
 from dicom_io.services import Role, Use, for_use
-from dicom_io.statuses import STORE_RESPONSES
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.settings import Settings
 
-NOT_SUPPORTED = "Not supported."
 AE = "SGMRI Application Entity"
 
 
@@ -46,7 +43,7 @@ def overview(settings: Settings, measured: Measurement) -> Section:
                 ),
             ),
             Section(number="1.2", title="DIMSE Services", blocks=(_dimse(),)),
-            Section(number="1.3", title="DICOM Web Services", blocks=(NOT_SUPPORTED,)),
+            Section(number="1.3", title="DICOM Web Services", blocks=(web_overview(),)),
             Section(number="1.4", title="Media Services", blocks=(NOT_SUPPORTED,)),
             Section(number="1.5", title="Real-Time Video Services", blocks=(NOT_SUPPORTED,)),
             Section(
@@ -196,12 +193,6 @@ def introduction() -> Section:
 
 def implementation_model(settings: Settings) -> Section:
     """Return chapter 4."""
-    to = settings.delivery.ae_title
-    outgoing = (
-        (to, "out", "Storage", "results"),
-        (to, "out", "Storage Commitment: N-ACTION", "request to be responsible for results"),
-        (to, "in", "Storage Commitment: N-EVENT-REPORT", "its result"),
-    )
     return Section(
         number="4",
         title="Implementation Model",
@@ -224,7 +215,7 @@ def implementation_model(settings: Settings) -> Section:
                                 "Verification, Storage",
                                 "MR series, and what comes with them",
                             ),
-                            *(outgoing if to else ()),
+                            *data_flow(settings),
                         ),
                     ),
                     "Tools for tests beside the Application Entity: `sgmri send`, a stand-in for a modality, proposes "
@@ -241,12 +232,10 @@ def implementation_model(settings: Settings) -> Section:
                             "or knee "
                             "are read once, others are journalled with the reason why not. The objects of a reading "
                             "are "
-                            "written to an outbox, read back and compared with the reading, then stored at the "
-                            "destination, and storage commitment is asked for. A series that grows is read again, "
-                            "and its "
-                            "new report names the earlier one as predecessor. An operator may take a reading back: "
-                            "then a "
-                            "rejection note (Key Object Selection, PS3.16 CID 7011) is stored.",
+                            "written to an outbox, read back and compared with the reading, then stored at every "
+                            "destination, each of which is asked for proof in its own way. A series that grows is read "
+                            "again, and its new report names the earlier one as predecessor. An operator may take a "
+                            "reading back: then a rejection note (Key Object Selection, PS3.16 CID 7011) is stored.",
                         ),
                     ),
                 ),
@@ -263,7 +252,7 @@ def interoperability(settings: Settings) -> Section:
         ("5.2.3", "Unified Worklist and Procedure Step Service", (NOT_SUPPORTED,)),
         ("5.2.4", "Instance Availability Notification Service", (NOT_SUPPORTED,)),
         ("5.2.5", "Storage Service", tuple(_storage(settings))),
-        ("5.2.6", "Storage Commitment Service", tuple(_commitment(settings))),
+        ("5.2.6", "Storage Commitment Service", tuple(commitment(settings))),
         ("5.2.7", "Query/Retrieve Service", tuple(_query())),
         ("5.2.8", "Print Management Service", (NOT_SUPPORTED,)),
     )
@@ -281,7 +270,7 @@ def interoperability(settings: Settings) -> Section:
                 title="DIMSE Services",
                 sections=tuple(Section(number=number, title=title, blocks=blocks) for number, title, blocks in dimse),
             ),
-            Section(number="5.3", title="DICOM Web Services", blocks=(NOT_SUPPORTED,)),
+            Section(number="5.3", title="DICOM Web Services", blocks=tuple(web_services(settings))),
             Section(number="5.4", title="Media Services", blocks=(NOT_SUPPORTED,)),
             Section(number="5.5", title="Real-Time Video Services", blocks=(NOT_SUPPORTED,)),
             Section(
@@ -310,88 +299,15 @@ def _storage(settings: Settings) -> Iterator[str | Table]:
         "Success. "
         f'Durability "{listener.durability}": see 6.1. Nothing that was received can be queried or retrieved.'
     )
-    yield (
-        "SCU: the objects of one reading are stored on one association, what is referred to before what refers to it, "
-        "without transcoding beyond Explicit or Implicit VR. What the destination took is not sent again. An object "
-        "that "
-        "is refused stops the delivery; it is tried again "
-        f"after {settings.delivery.retry_max_s:g} s. When it cannot be reached, the first retry comes after "
-        f"{settings.delivery.retry_first_s:g} s, each further one after three times as long, at most "
-        f"{settings.delivery.retry_max_s:g} s; after {settings.delivery.give_up_after_s:g} s the series is FAILED."
-    )
-    kinds = profile_for(settings.delivery).kinds
-    yield Table(
-        key="kinds-delivered",
-        title="Objects of a reading that the configured destination gets",
-        columns=("Kind", "Delivered", "For viewers"),
-        rows=(
-            *(
-                (
-                    kind,
-                    "Y" if kind in kinds else "N",
-                    ", ".join(viewer for viewer, shown in KINDS.items() if kind in shown) or "by configuration",
-                )
-                for kind in ResultKind
-            ),
-            (REJECTION, "Y", "on retraction"),
-        ),
-    )
-
-
-def _commitment(settings: Settings) -> Iterator[str | Table]:
-    delivery = settings.delivery
-    if not delivery.commitment:
-        yield "Switched off (delivery.commitment): no request is sent; a result is accepted all the same."
-    yield (
-        "SCU of the Push Model. When all objects of a reading are stored, one N-ACTION names them all, with a new "
-        "Transaction UID, on an association of its own that is released after the response. The N-EVENT-REPORT is "
-        "taken "
-        "by the listener, on an association that the SCP opens and on which it proposes the SCP role."
-    )
-    yield Table(
-        key="commitment",
-        title="Storage commitment",
-        columns=("Event", "What happens"),
-        rows=(
-            ("N-ACTION answered with a status other than 0x0000", f"asked again after {delivery.retry_max_s:g} s"),
-            ("no association or no response", "as for storage: retried with growing pauses"),
-            ("no result in time", f"asked again, as a new transaction, after {delivery.commitment_timeout_s:g} s"),
-            ("event type 1, all objects", "the series is COMMITTED"),
-            (
-                "event type 2, some objects failed",
-                f"what failed is stored again after {delivery.retry_max_s:g} s, byte for byte, and commitment asked "
-                "for "
-                "again",
-            ),
-            ("result of an unknown transaction", "answered Success, logged, and nothing else"),
-            ("a second result of the same transaction", "answered Success, changes nothing that is committed"),
-        ),
-    )
+    yield from store_scu(settings)
 
 
 def _query() -> Iterator[str | Table]:
     names = ", ".join(service.name for service in for_use(Use.QUERY, role=Role.SCU))
     yield (
-        f"SCU only, by `sgmri demo`: {names or 'none'}. C-FIND at SERIES level by Study Instance UID; C-GET of a "
-        "series, "
-        "with the SCP role for the SOP classes that are delivered. The Application Entity itself neither queries nor "
-        "retrieves, and is no SCP of Query/Retrieve."
-    )
-
-
-def responses() -> Table:
-    """Return what a delivery makes of each status of a C-STORE."""
-    rows = tuple(
-        (
-            f"{rule.first:04X}" if rule.first == rule.last else f"{rule.first:04X}-{rule.last:04X}",
-            rule.meaning,
-            rule.outcome,
-        )
-        for rule in STORE_RESPONSES
-    )
-    return Table(
-        key="store-responses",
-        title="C-STORE as SCU: statuses received; the first row that holds a status counts",
-        columns=("Status", "Meaning", "The object is"),
-        rows=rows,
+        f"SCU only: {names or 'none'}. The Application Entity asks with C-FIND at IMAGE level, by Study and Series "
+        "Instance UID, which objects a DIMSE destination lists: as proof of storage where the destination is set to "
+        "query, and where an object was refused, to see whether it is there already. It is no SCP of Query/Retrieve. "
+        "`sgmri demo` asks at SERIES level by Study Instance UID, and retrieves a series with C-GET, with the SCP role "
+        "for the SOP classes that are delivered."
     )

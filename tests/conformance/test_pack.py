@@ -28,6 +28,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_pack_holds_all_kinds_of_everything(pack: Path) -> None:
     """Images, every kind of object, the note, a picture of what marks, the statement, reports, README, licence."""
     kinds = {dcmread(path).SOPClassUID.name for path in (pack / "brain").rglob("*.dcm")}
@@ -43,8 +44,12 @@ def test_a_pack_holds_all_kinds_of_everything(pack: Path) -> None:
     assert "No model read these images" in (pack / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_manifest_lists_every_other_file_with_its_digest(pack: Path) -> None:
-    """As sha256sum checks it."""
+def test_the_manifest_lists_every_other_file_with_its_digest(tmp_path: Path) -> None:
+    """As sha256sum checks it; the reports of what is in it have no error."""
+    pack = tmp_path / "pack"
+    reports = [content for name, content in packed(pack, "brain-normal").items() if name.endswith("results.json")]
+    assert reports
+    assert all(b'"error": 0' in report for report in reports)
     lines = (pack / MANIFEST).read_text(encoding="utf-8").splitlines()
     listed = {line[66:]: line[:64] for line in lines}
     files = {path.relative_to(pack).as_posix(): path for path in pack.rglob("*") if path.is_file()}
@@ -52,6 +57,7 @@ def test_the_manifest_lists_every_other_file_with_its_digest(pack: Path) -> None
     assert all(hashlib.sha256(files[name].read_bytes()).hexdigest() == digest for name, digest in listed.items())
 
 
+@pytest.mark.slow
 def test_objects_say_what_was_planted_and_pass_their_own_check(pack: Path) -> None:
     """Each object is read back to the reading beside it; the reports have no error."""
     for name in ("brain", "brain-normal"):
@@ -63,6 +69,7 @@ def test_objects_say_what_was_planted_and_pass_their_own_check(pack: Path) -> No
         assert str(pack) not in report
 
 
+@pytest.mark.slow
 def test_an_object_is_the_same_for_every_destination_that_gets_it(pack: Path, tmp_path: Path) -> None:
     """As the README says: those where no viewer is named, and those for OHIF alone, are those of the folder of all."""
     sources = sorted((pack / "brain-normal" / "images").iterdir())
@@ -74,6 +81,7 @@ def test_an_object_is_the_same_for_every_destination_that_gets_it(pack: Path, tm
         assert len(texts) == 1
 
 
+@pytest.mark.slow
 def test_the_same_pack_twice(pack: Path, tmp_path: Path) -> None:
     """Every file of a phantom, the statement, and the reports are the same bytes in another folder."""
     again = packed(tmp_path / "again", "brain-normal")

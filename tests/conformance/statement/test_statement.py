@@ -19,6 +19,7 @@ from conformance.statement.formats import FORMATS
 from plugin.cli.main import main
 from plugin.settings import admitted_peers
 from sgmri import RESEARCH_USE_STATEMENT
+from sgmri.outlets import Outlet
 from sgmri.settings import Settings, parse
 
 CHAPTERS = {
@@ -55,6 +56,20 @@ port = 4243
 viewers = ["weasis"]
 label_map = true
 commitment = false
+[[destination]]
+name = "second"
+ae_title = "SECOND"
+host = "10.1.2.5"
+port = 4244
+commitment = "query"
+[[destination]]
+name = "web"
+kind = "stow"
+url = "https://web.example/dicom-web?token=s3cret"
+authentication = "bearer"
+secret_file = "/run/s3cret"
+commitment = "query"
+question_sets = ["knee"]
 """
 
 
@@ -133,18 +148,24 @@ def test_the_statement_follows_the_settings(default: Document, tmp_path: Path) -
         "| SCANNER | 10.1.2.3 |",
         "| ARCHIVE | any |",
         "| in | 4242 | listener.port |",
-        "| out | 4243 | delivery.port |",
-        "| ARCHIVE | out | Storage | results |",
-        "Called AE title: ARCHIVE. Calling AE title: READER.",
-        "| LABELMAP | Y |",
-        "| SEG | N |",
-        "| KO | Y |",
-        "Switched off (delivery.commitment)",
+        "| out | 4243 | port or url of delivery |",
+        "| out | 443 | port or url of web | STOW-RS, QIDO-RS |",
+        "| delivery: ARCHIVE | out | Storage | results |",
+        "| second: SECOND | out | Query/Retrieve: C-FIND | proof that it has every object;",
+        "| web: https://web.example/dicom-web | out | STOW-RS | results |",
+        "| web | STOW-RS | https://web.example/dicom-web | web.example:443 | query | knee |",
+        "Called AE title: ARCHIVE, SECOND. Calling AE title: READER.",
+        "| Kind | For viewers | delivery | second | web |",
+        "| SEG | ohif, slicer, weasis | N | Y | Y |",
+        "| delivery | C-STORE | ARCHIVE | 10.1.2.4:4243 | none | all |",
+        "web: https, authentication bearer",
+        "| second: (empty); web: (set) |",
         "no instance has come for 33 s",
         "| delivery.commitment |  | true | false |",
     ):
         assert line in said, line
         assert line not in text_of(default), line
+    assert "s3cret" not in said
     assert "A-ABORT" not in said.partition("A-ASSOCIATE-RJ")[2].partition("### 7.3")[0]  # limits of receiver own
 
 
@@ -153,8 +174,9 @@ def test_every_setting_has_its_place(default: Document) -> None:
     assert set(COVERED) | set(LEFT_OUT) == set(Settings.__dataclass_fields__)
     keys = {row["Key"] for row in default.table("parameters").records()}
     for name in COVERED:
-        fields = type(getattr(Settings(), name)).__dataclass_fields__
-        assert {f"{name}.{field}" for field in fields if field != "peers"} <= keys
+        stated = getattr(Settings(), name)
+        table, fields = (f"{name}[]", Outlet) if stated == () else (name, type(stated))
+        assert {f"{table}.{field}" for field in fields.__dataclass_fields__ if field != "peers"} <= keys
 
 
 def test_no_secret_is_stated() -> None:
