@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 
 from dicom_io.network import Destination, associate, status_of
-from dicom_io.services import STORAGE_COMMITMENT, UNCOMPRESSED
+from dicom_io.services import STORAGE_COMMITMENT, Use, proposed
 from sgmri.errors import MalformedInstance, PeerUnavailable, StoreRefused
 
 _WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -64,7 +64,7 @@ def request(destination: Destination, transaction_uid: str, instances: Sequence[
     information = Dataset()
     information.TransactionUID = transaction_uid
     information.ReferencedSOPSequence = [_reference(*instance) for instance in instances]
-    with associate(destination, [(STORAGE_COMMITMENT, UNCOMPRESSED)]) as association:
+    with associate(destination, [proposed(STORAGE_COMMITMENT, Use.COMMIT)]) as association:
         response, _ = association.send_n_action(information, _REQUEST_ACTION, STORAGE_COMMITMENT, _WELL_KNOWN_INSTANCE)
     status = status_of(response)
     if status is None:

@@ -13,7 +13,8 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
-from dicom_io.services import UNCOMPRESSED, VERIFICATION
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.services import VERIFICATION, Use, proposed
 from sgmri.errors import PeerRejects, PeerUnavailable, Undeliverable
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def open_association(
         If the peer accepts none of the contexts.
     """
     ae = AE(ae_title=destination.calling_ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = destination.timeout_s
     ae.network_timeout = idle_timeout_s or destination.timeout_s
     for sop_class_uid, syntaxes in contexts:
@@ -150,7 +153,7 @@ def echo(destination: Destination) -> None:
     PeerUnavailable
         If it does not answer with success.
     """
-    with associate(destination, [(VERIFICATION, UNCOMPRESSED)]) as association:
+    with associate(destination, [proposed(VERIFICATION, Use.ECHO)]) as association:
         if status_of(association.send_c_echo()) != 0x0000:
             raise PeerUnavailable(f"{destination.ae_title} did not answer C-ECHO with success")
 

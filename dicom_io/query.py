@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 
 from dicom_io.network import Destination, associate, status_of
-from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, UNCOMPRESSED
+from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, UNCOMPRESSED, Use, proposed
 from sgmri.errors import PeerBusy, PeerUnavailable
 
 _PENDING = frozenset({0xFF00, 0xFF01})
@@ -60,7 +60,7 @@ def find(destination: Destination, level: Level, keys: Mapping[str, str]) -> tup
     for keyword, value in keys.items():
         setattr(identifier, keyword, value)
     matches = []
-    with associate(destination, [(STUDY_ROOT_FIND, UNCOMPRESSED)]) as association:
+    with associate(destination, [proposed(STUDY_ROOT_FIND, Use.QUERY)]) as association:
         status: int | None = None
         for response, row in association.send_c_find(identifier, STUDY_ROOT_FIND):
             status = status_of(response)
@@ -105,7 +105,7 @@ def get(
     identifier.StudyInstanceUID = study_instance_uid
     identifier.SeriesInstanceUID = series_instance_uid
     out.mkdir(parents=True, exist_ok=True)
-    contexts = [(STUDY_ROOT_GET, UNCOMPRESSED), *((uid, UNCOMPRESSED) for uid in sop_classes)]
+    contexts = [proposed(STUDY_ROOT_GET, Use.QUERY), *((uid, UNCOMPRESSED) for uid in sop_classes)]
     status: int | None = None
     with associate(destination, contexts, scp_roles=sop_classes, handlers=[(evt.EVT_C_STORE, on_store)]) as association:
         for response, _ in association.send_c_get(identifier, STUDY_ROOT_GET):

@@ -16,26 +16,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.commitment import CommitmentResult, parse_result
 from dicom_io.header_scan import scan_file
 from dicom_io.headers import is_uid
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import no_delay
 from dicom_io.receiver.negotiation import admits, supported_contexts
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
 from dicom_io.spool import Spool, StoredInstance, identify
+from dicom_io.statuses import EchoStatus, EventStatus, Rejection, StoreStatus
 from sgmri.errors import MalformedInstance
 from sgmri.settings import Listener
 
 _log = logging.getLogger(__name__)
-
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-PROCESSING_FAILURE = 0x0110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +74,8 @@ class StorageScp:
 
     def _application_entity(self) -> AE:
         ae = AE(ae_title=self._settings.ae_title)
+        ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.require_called_aet = True
         ae.require_calling_aet = [peer.ae_title for peer in self._settings.peers] or [_unguessable()]
         ae.maximum_associations = self._settings.max_associations
@@ -129,56 +128,59 @@ class StorageScp:
             return
         proposed = {str(context.abstract_syntax) for context in primitive.presentation_context_definition_list}
         if proposed - {VERIFICATION, STORAGE_COMMITMENT} and not self._spool.has_room(0):
-            event.assoc.acse.send_reject(2, 3, 1)  # temporary congestion
+            event.assoc.acse.send_reject(*Rejection.CONGESTION.fields)
             event.assoc.kill()
 
-    def _store(self, event: evt.Event) -> int:
+    def _store(self, event: evt.Event) -> StoreStatus:
         request: Any = event.request
+        if request.AffectedSOPClassUID != event.context.abstract_syntax:
+            _log.warning("instance refused: its SOP class is not that of its presentation context")
+            return StoreStatus.NO_CONTEXT
         encoded = event.encoded_dataset()
         if len(encoded) > self._settings.max_instance_bytes or not self._spool.has_room(len(encoded)):
             _log.warning("no room for an instance of %d bytes", len(encoded))
-            return OUT_OF_RESOURCES
+            return StoreStatus.OUT_OF_RESOURCES
         requested = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
         try:
             identifiers = scan_file(lambda offset, count: encoded[offset : offset + count], len(encoded))
             if (identifiers.sop_class_uid, identifiers.sop_instance_uid) != requested or not is_uid(requested[1]):
                 _log.warning("instance refused: the data set's UIDs differ from the request's (PS3.7 9.1.1)")
-                return DOES_NOT_MATCH
+                return StoreStatus.DOES_NOT_MATCH
             instance = self._spool.store(identify(identifiers, len(encoded)), encoded)
         except MalformedInstance as error:
             _log.warning("instance refused: %s", error)
             return self._set_aside(encoded)
         except OSError as error:
             _log.error("spool cannot be written (errno %s)", error.errno)
-            return OUT_OF_RESOURCES
+            return StoreStatus.OUT_OF_RESOURCES
         try:
             self._callbacks.stored(instance)
         except Exception as error:  # noqa: BLE001 - border: the DIMSE handler must answer
             # The file is durable and will be indexed at the next start; the sender is told to send again
             _log.error("an instance could not be journalled", exc_info=error)
-            return PROCESSING_FAILURE
-        return SUCCESS
+            return StoreStatus.PROCESSING_FAILURE
+        return StoreStatus.SUCCESS
 
-    def _set_aside(self, encoded: bytes) -> int:
+    def _set_aside(self, encoded: bytes) -> StoreStatus:
         try:
             self._spool.quarantine.keep(self._spool.write_part(encoded))
         except OSError as error:
             _log.error("spool cannot be written (errno %s)", error.errno)
-            return OUT_OF_RESOURCES
-        return CANNOT_UNDERSTAND
+            return StoreStatus.OUT_OF_RESOURCES
+        return StoreStatus.CANNOT_UNDERSTAND
 
-    def _event_report(self, event: evt.Event) -> tuple[int, Dataset | None]:
+    def _event_report(self, event: evt.Event) -> tuple[EventStatus, Dataset | None]:
         request: Any = event.request
         try:
             self._callbacks.committed(parse_result(int(request.EventTypeID), event.event_information))
         except Exception as error:  # noqa: BLE001 - border: the DIMSE handler must answer
             _log.error("a commitment result could not be taken", exc_info=error)
-            return PROCESSING_FAILURE, None
-        return SUCCESS, None
+            return EventStatus.PROCESSING_FAILURE, None
+        return EventStatus.SUCCESS, None
 
 
-def _echo(event: evt.Event) -> int:
-    return SUCCESS
+def _echo(event: evt.Event) -> EchoStatus:
+    return EchoStatus.SUCCESS
 
 
 def _unguessable() -> str:

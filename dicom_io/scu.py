@@ -19,15 +19,12 @@ from pynetdicom.association import Association
 
 from dicom_io.network import MAX_CONTEXTS, NO_CONTEXT, Context, Destination, echo, open_association, settle, status_of
 from dicom_io.query import Level, find
-from dicom_io.services import UNCOMPRESSED
+from dicom_io.services import UNCOMPRESSED, Role, Use, for_use, proposed
+from dicom_io.statuses import STORE_RESPONSES, Outcome, outcome_of
 from sgmri.errors import MalformedInstance, PeerBusy, PeerUnavailable, StoreRefused, Undeliverable
 
 _log = logging.getLogger(__name__)
 
-_WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
-"""Coercion of data elements, elements discarded, data set does not match: stored all the same (PS3.4 B.2.3)."""
-DUPLICATE = 0x0111
-"""Duplicate SOP Instance (PS3.7 Annex C): it is there already, which is what was wanted."""
 Refusal = PeerBusy | StoreRefused
 """Why an instance was not taken: not now, or not at all."""
 PROBE_TIMEOUT_S = 5.0
@@ -63,6 +60,21 @@ def sendable(path: Path) -> Sendable:
             f"expected a DICOM file with SOP Class and Instance UID, found {type(error).__name__}; leave it out"
         ) from None
     return Sendable(path=path, sop_class_uid=sop_class, sop_instance_uid=sop_instance, transfer_syntax_uid=UID(syntax))
+
+
+def deliverable(path: Path) -> Sendable:
+    """Look at a result's header as :func:`sendable` does; only the table of services says what is delivered.
+
+    Raises
+    ------
+    MalformedInstance
+        As :func:`sendable`.
+    SgmriError
+        If the table delivers no such SOP class.
+    """
+    instance = sendable(path)
+    proposed(instance.sop_class_uid, Use.DELIVER)
+    return instance
 
 
 def store(
@@ -200,14 +212,16 @@ class StoreScu:
 
 def _contexts(instances: Sequence[Sendable]) -> list[Context]:
     pairs = dict.fromkeys((instance.sop_class_uid, instance.transfer_syntax_uid) for instance in instances)
+    delivered = {row.sop_class_uid: row.transfer_syntaxes for row in for_use(Use.DELIVER, role=Role.SCU)}
     contexts: list[Context] = []
     for sop_class_uid, syntax in pairs:
         if syntax.is_compressed:
             contexts.append((sop_class_uid, [syntax]))
         else:
-            others = [other for other in UNCOMPRESSED if other != syntax]
+            others = [other for other in delivered.get(sop_class_uid, UNCOMPRESSED) if other != syntax]
             contexts.append((sop_class_uid, [syntax]))
-            contexts.append((sop_class_uid, others))
+            if others:
+                contexts.append((sop_class_uid, others))
     if len(contexts) > MAX_CONTEXTS:
         raise StoreRefused(
             f"expected at most {MAX_CONTEXTS} presentation contexts (PS3.8 9.3.2.2), found {len(contexts)}; send fewer "
@@ -221,15 +235,11 @@ def _refusal(status: int | None) -> Refusal | None:
     """Return why an instance was refused; None where it was taken."""
     if status is None:
         raise PeerUnavailable("the destination gave no status to a C-STORE; it is sent again")
-    if status in _WARNINGS:
-        _log.warning("the destination took an object with warning status 0x%04X", status)
-    if status == 0x0000 or status in _WARNINGS or status == DUPLICATE:
+    if status & 0xF000 == 0xB000:
+        _log.warning("the destination answered an object with warning status 0x%04X", status)
+    outcome = outcome_of(status, STORE_RESPONSES)
+    if outcome is Outcome.STORED:
         return None
-    if is_for_now(status):
+    if outcome is Outcome.TRY_AGAIN:
         return PeerBusy(f"the destination cannot store now (status 0x{status:04X}); it is sent again")
     return StoreRefused(f"the destination refused a C-STORE with status 0x{status:04X}", status)
-
-
-def is_for_now(status: int) -> bool:
-    """Return whether a failure status may be another one later: out of resources, or processing failure."""
-    return status & 0xFF00 == 0xA700 or status == 0x0110

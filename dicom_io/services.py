@@ -32,6 +32,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from sgmri.errors import SgmriError
+
 
 class Role(StrEnum):
     """What we are for a SOP class."""
@@ -167,6 +169,27 @@ SERVICES = tuple(_rows())
 """Every service of the product."""
 
 
+Proposal = tuple[str, tuple[UID, ...]]
+"""SOP class, and the transfer syntaxes that we propose for it."""
+
+
 def for_use(*uses: Use, role: Role) -> tuple[Service, ...]:
     """Return the rows for some uses in one role."""
     return tuple(service for service in SERVICES if service.role is role and service.use in uses)
+
+
+def proposed(sop_class_uid: str, use: Use) -> Proposal:
+    """Return what we propose as SCU of a SOP class for a use.
+
+    Raises
+    ------
+    SgmriError
+        If the table has no such row.
+    """
+    for service in for_use(use, role=Role.SCU):
+        if service.sop_class_uid == sop_class_uid:
+            return service.sop_class_uid, service.transfer_syntaxes
+    raise SgmriError(
+        f"expected SOP class {sop_class_uid} among those of the use {use.value!r}, found no such row; add it to "
+        "dicom_io.services"
+    )

@@ -15,16 +15,16 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_io.scu import DUPLICATE, PROBE_TIMEOUT_S, Refusal, Sendable, is_for_now
+from dicom_io.scu import PROBE_TIMEOUT_S, Refusal, Sendable
+from dicom_io.statuses import FAILURE_REASONS, HTTP_RESPONSES, Outcome, outcome_of
 from sgmri.errors import PeerBusy, PeerUnavailable, StoreRefused
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _NOT_AUTHORISED, _CANNOT_UNDERSTAND = 0x0124, 0xC000
-_STATUSES = {401: _NOT_AUTHORISED, 403: _NOT_AUTHORISED, 409: DUPLICATE, 413: 0xA700, 415: 0x0122}
+_STATUSES = {401: _NOT_AUTHORISED, 403: _NOT_AUTHORISED, 409: 0x0111, 413: 0xA700, 415: 0x0122}
 """HTTP status -> DIMSE status of the same meaning, for a refusal without a word on single instances."""
-_FOR_NOW = frozenset({408, 425, 429})
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 """What pydicom and the client raise where an answer is no DICOM JSON."""
 _RETRY_LATER = "it is tried again"
@@ -144,7 +144,7 @@ def _unreadable(error: Exception) -> PeerBusy:
 
 def _refuse(response: requests.Response) -> NoReturn:
     status = response.status_code
-    if status >= 500 or status in _FOR_NOW:
+    if outcome_of(status, HTTP_RESPONSES) is Outcome.TRY_AGAIN:
         raise PeerBusy(f"the destination cannot do it now (HTTP status {status}); {_RETRY_LATER}")
     raise StoreRefused(
         f"the destination refused with HTTP status {status}; check its url, its rights and its limits",
@@ -164,9 +164,10 @@ def _refused_outcomes(response: requests.Response) -> dict[str, int]:
 def _refusal(status: int | None) -> Refusal | None:
     if status is None:
         return PeerBusy(f"the destination does not say what became of an object; {_RETRY_LATER}")
-    if status in (0x0000, DUPLICATE):
+    outcome = outcome_of(status, FAILURE_REASONS)
+    if status == 0x0000 or outcome is Outcome.STORED:
         return None
-    if is_for_now(status):
+    if outcome is Outcome.TRY_AGAIN:
         return PeerBusy(f"the destination cannot store an object now (reason 0x{status:04X}); {_RETRY_LATER}")
     return StoreRefused(f"the destination refused an object with reason 0x{status:04X}", status)
 

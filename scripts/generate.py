@@ -1,8 +1,8 @@
 """Write the generated parts of README.md and docs/ from the program itself, or check that they are fresh.
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``, where NAME is settings,
-services, object-checks, cli or modules; docs/settings.md, docs/series-matrix.md and docs/viewer-rules.md are generated
-as a whole.
+services, object-checks, cli or modules; docs/settings.md, docs/series-matrix.md, docs/viewer-rules.md and
+docs/conformance-statement.md are generated as a whole.
 """
 
 import argparse
@@ -125,6 +125,7 @@ SOURCES: dict[str, Callable[[], str]] = {
     "series-matrix": series_matrix,
     "viewer-rules": viewer_rules,
     "object-checks": object_checks,
+    "conformance-statement": lambda: sgmri("conformance", "statement"),
     "cli": lambda: f"```text\n{sgmri('--help')}```\n",
 }
 
@@ -159,7 +160,7 @@ def main() -> int:
     check: bool = parser.parse_args().check
 
     wanted = {ROOT / name: with_blocks((ROOT / name).read_text(encoding="utf-8"), name) for name in WITH_BLOCKS}
-    for name in ("settings", "series-matrix", "viewer-rules"):
+    for name in ("settings", "series-matrix", "viewer-rules", "conformance-statement"):
         wanted[ROOT / "docs" / f"{name}.md"] = SOURCES[name]()
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in stale:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from dicom_io.commitment import request
-from dicom_io.scu import sendable
+from dicom_io.scu import deliverable
 from sgmri.errors import DeliveryError, PeerBusy, PeerRejects, PeerUnavailable, StoreRefused, Undeliverable
 from sgmri.lifecycle import Reason, State
 from sgmri.outlets import Outlet
@@ -139,7 +139,7 @@ class Deliverer:
             one.sop_instance_uid: one for one in self._deliveries.objects(errand.delivery) if one.stored_at is None
         }
         refusals: list[DeliveryError] = []
-        sendables = [sendable(errand.directory / one.file_name) for one in waiting.values()]
+        sendables = [deliverable(errand.directory / one.file_name) for one in waiting.values()]
         for instance, refusal in sender.store(sendables):
             this = waiting[instance.sop_instance_uid]
             if refusal is None or self._is_held(errand, sender, this, refusal):

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 
 from dicom_io.objects.key_objects import encode_rejection
 from dicom_io.results import read_object, write_object
-from dicom_io.scu import sendable
+from dicom_io.scu import deliverable
 from sgmri import readings as reading_json
 from sgmri.errors import DeliveryError, IncompleteSeries, SgmriError
 from sgmri.lifecycle import Reason, State, may_follow
@@ -140,7 +140,7 @@ def _send(journal: Journal, settings: Settings, outlet: Outlet, delivery: Delive
         if connection.execute(has_it).first() is not None:
             return
     with closing(open_sender(settings, outlet)) as sender:
-        for _, refusal in sender.store([sendable(path)]):
+        for _, refusal in sender.store([deliverable(path)]):
             if refusal is not None:
                 raise refusal
     with journal.begin() as connection:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sgmri.errors import AssociationRejected
+from dicom_io.statuses import Rejection
 from sgmri.settings import Listener
 
 
@@ -45,7 +45,7 @@ class Admission:
             idle = sum(not self._open[known] for known in self._peers)
             kept = min(idle, self._max_associations // 4) if self._open[peer] else 0
             if free <= kept or self._open[peer] >= self._max_per_peer:
-                raise AssociationRejected("there are too many associations", 2, 3, 2)
+                raise Rejection.LOCAL_LIMIT.error("there are too many associations")
             self._open[peer] += 1
         try:
             yield

@@ -19,8 +19,9 @@ from dicom_io.receiver.admission import Admission
 from dicom_io.receiver.messages import IncomingEvent, IncomingInstance, Message
 from dicom_io.receiver.negotiation import Context, Negotiated, negotiate
 from dicom_io.receiver.targets import Intake
-from dicom_io.scp import SUCCESS, Callbacks
+from dicom_io.scp import Callbacks
 from dicom_io.spool import Spool
+from dicom_io.statuses import EchoStatus, Rejection
 from sgmri.errors import AssociationRejected, ProtocolViolation
 from sgmri.settings import Listener
 
@@ -131,7 +132,7 @@ class Association:
         # C-ECHO and commitment results are taken all the same: with the latter, room can be made
         other = {context.abstract_syntax for context in negotiated.contexts.values()} - _WITHOUT_INSTANCES
         if other and not self._place.spool.has_room(0):
-            raise AssociationRejected("the spool is below its watermark (listener.min_free_bytes)", 2, 3, 1)
+            raise Rejection.CONGESTION.error("the spool is below its watermark (listener.min_free_bytes)")
 
     def _take(self, chunk: pdus.Chunk) -> None:
         if chunk.context_id not in self._contexts:
@@ -160,7 +161,7 @@ class Association:
         settings, callbacks = self._place.settings, self._place.callbacks
         match request.field, context.abstract_syntax, request.has_data_set:
             case commands.C_ECHO_RQ, services.VERIFICATION, False:
-                return Message(SUCCESS, 0)
+                return Message(EchoStatus.SUCCESS, 0)
             case commands.N_EVENT_REPORT_RQ, services.STORAGE_COMMITMENT, _:
                 return IncomingEvent(request, context, callbacks)
             case commands.C_STORE_RQ, uid, True if uid not in _WITHOUT_INSTANCES:

@@ -15,25 +15,18 @@ from pynetdicom.dsutils import decode as decode_dataset
 from dicom_io.commitment import parse_result
 from dicom_io.header_scan import scan
 from dicom_io.headers import is_uid
-from dicom_io.network import NO_CONTEXT
 from dicom_io.receiver.commands import Command
 from dicom_io.receiver.negotiation import Context
 from dicom_io.receiver.targets import Intake, Target, file_meta
-from dicom_io.scp import (
-    CANNOT_UNDERSTAND,
-    DOES_NOT_MATCH,
-    OUT_OF_RESOURCES,
-    PROCESSING_FAILURE,
-    SUCCESS,
-    Callbacks,
-)
+from dicom_io.scp import Callbacks
 from dicom_io.spool import StoredInstance, identify
+from dicom_io.statuses import EventStatus, StoreStatus
 from sgmri.errors import MalformedInstance, ProtocolViolation
 
 _log = logging.getLogger(__name__)
 
 _CHECK_ROOM_BYTES = 1 << 24
-_MAX_EVENT_BYTES = 1 << 23
+MAX_EVENT_BYTES = 1 << 23
 
 
 class Message:
@@ -93,7 +86,7 @@ class IncomingInstance(Message):
         self, command: Command, context: Context, intake: Intake, *, callbacks: Callbacks, max_instance_bytes: int
     ) -> None:
         # What is refused is drained up to the same size again, then the association is ended
-        super().__init__(SUCCESS, 2 * max_instance_bytes)
+        super().__init__(StoreStatus.SUCCESS, 2 * max_instance_bytes)
         self._command = command
         self._context = context
         self._intake = intake
@@ -107,11 +100,11 @@ class IncomingInstance(Message):
     def _begin(self) -> None:
         command, context = self._command, self._context
         if command.sop_class_uid != context.abstract_syntax:
-            self._refuse(NO_CONTEXT, "its SOP class is not that of its presentation context")
+            self._refuse(StoreStatus.NO_CONTEXT, "its SOP class is not that of its presentation context")
         elif not is_uid(command.sop_instance_uid):
-            self._refuse(DOES_NOT_MATCH, "its SOP Instance UID is none (PS3.5 9.1)")
+            self._refuse(StoreStatus.DOES_NOT_MATCH, "its SOP Instance UID is none (PS3.5 9.1)")
         elif not self._intake.has_room():
-            self._refuse(OUT_OF_RESOURCES, "there is no room for it")
+            self._refuse(StoreStatus.OUT_OF_RESOURCES, "there is no room for it")
         else:
             self._target = self._intake.begin()
             meta = file_meta(command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax)
@@ -128,12 +121,12 @@ class IncomingInstance(Message):
         if target is None:
             return
         if target.size_bytes + len(content) > self._max_bytes + self._meta_bytes:
-            self._refuse(OUT_OF_RESOURCES, "it is too large")
+            self._refuse(StoreStatus.OUT_OF_RESOURCES, "it is too large")
             return
         if target.size_bytes - self._room_checked_at > _CHECK_ROOM_BYTES:
             self._room_checked_at = target.size_bytes
             if not self._intake.has_room():
-                self._refuse(OUT_OF_RESOURCES, "there is no room for it")
+                self._refuse(StoreStatus.OUT_OF_RESOURCES, "there is no room for it")
                 return
         target.append(content)
 
@@ -156,7 +149,7 @@ class IncomingInstance(Message):
             stored = self._store(target)
         except MalformedInstance as error:
             target.set_aside()
-            self._refuse(CANNOT_UNDERSTAND, str(error))
+            self._refuse(StoreStatus.CANNOT_UNDERSTAND, str(error))
             return
         if stored is None:
             return
@@ -166,7 +159,7 @@ class IncomingInstance(Message):
         except Exception as error:  # noqa: BLE001 - border: the request must be answered
             # The file is durable and will be indexed at the next start; the sender is told to send again
             _log.error("an instance could not be journalled", exc_info=error)
-            self.status = PROCESSING_FAILURE
+            self.status = StoreStatus.PROCESSING_FAILURE
 
     def _store(self, target: Target) -> StoredInstance | None:
         size, start = target.size_bytes, self._meta_bytes
@@ -175,7 +168,7 @@ class IncomingInstance(Message):
         )
         found = (identifiers.sop_class_uid, identifiers.sop_instance_uid)
         if found != (self._command.sop_class_uid, self._command.sop_instance_uid):
-            self._refuse(DOES_NOT_MATCH, "the data set's UIDs differ from the request's (PS3.7 9.1.1)")
+            self._refuse(StoreStatus.DOES_NOT_MATCH, "the data set's UIDs differ from the request's (PS3.7 9.1.1)")
             return None
         return target.commit(identify(identifiers, size))
 
@@ -189,9 +182,9 @@ class IncomingInstance(Message):
         try:
             step()
         except OSError as error:
-            self._refuse(OUT_OF_RESOURCES, f"the spool cannot be written (errno {error.errno})")
+            self._refuse(StoreStatus.OUT_OF_RESOURCES, f"the spool cannot be written (errno {error.errno})")
 
-    def _refuse(self, status: int, why: str) -> None:
+    def _refuse(self, status: StoreStatus, why: str) -> None:
         _log.warning("instance refused with status 0x%04X: %s", status, why)
         self.status = status
         self.discard()
@@ -209,7 +202,7 @@ class IncomingEvent(Message):
     """
 
     def __init__(self, command: Command, context: Context, callbacks: Callbacks) -> None:
-        super().__init__(SUCCESS, _MAX_EVENT_BYTES)
+        super().__init__(EventStatus.SUCCESS, MAX_EVENT_BYTES)
         self._command = command
         self._context = context
         self._callbacks = callbacks
@@ -228,5 +221,5 @@ class IncomingEvent(Message):
             self._callbacks.committed(parse_result(self._command.event_type or 0, information))
         except Exception as error:  # noqa: BLE001 - border: the request must be answered
             _log.error("a commitment result could not be taken", exc_info=error)
-            return PROCESSING_FAILURE
-        return SUCCESS
+            return EventStatus.PROCESSING_FAILURE
+        return self.status

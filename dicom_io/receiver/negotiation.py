@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -26,12 +25,14 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from dicom_io.headers import LIBRARY_ERRORS
+from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import MAX_CONTEXTS
-from dicom_io.services import STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
-from sgmri.errors import AssociationRejected, ProtocolViolation
+from dicom_io.services import Role, Use, for_use
+from dicom_io.statuses import Rejection
+from sgmri.errors import ProtocolViolation
 from sgmri.settings import Listener, Peer
 
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
 _FIXED = struct.Struct(">H2x16s16s32x")
 _ITEM = struct.Struct(">BxH")
 _ITEM_TYPES = frozenset({0x10, 0x20, 0x50})  # application context, presentation context, user information
@@ -76,9 +77,11 @@ def supported_contexts() -> list[PresentationContext]:
         for service in for_use(Use.ECHO, Use.READ, Use.SET_ASIDE, role=Role.SCP)
     ]
     # The PACS opens an association to us and acts as SCP on it (role reversal, PS3.4 J.3, PS3.7 D.3.3.4)
-    commitment = build_context(STORAGE_COMMITMENT, list(UNCOMPRESSED))
-    commitment.scu_role = commitment.scp_role = True
-    return [*contexts, commitment]
+    for service in for_use(Use.COMMIT, role=Role.SCU):
+        commitment = build_context(service.sop_class_uid, list(service.transfer_syntaxes))
+        commitment.scu_role = commitment.scp_role = True
+        contexts.append(commitment)
+    return contexts
 
 
 def admits(peers: tuple[Peer, ...], calling_ae_title: str, address: str) -> bool:
@@ -119,8 +122,8 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
             for item in primitive.user_information
             if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid
         }
-        if str(primitive.application_context_name) != _APPLICATION_CONTEXT:
-            raise AssociationRejected("expected the DICOM application context name", 1, 1, 2)
+        if str(primitive.application_context_name) != APPLICATION_CONTEXT:
+            raise Rejection.APPLICATION_CONTEXT.error("expected the DICOM application context name")
         proposed = primitive.presentation_context_definition_list
         results, role_replies = negotiate_as_acceptor(proposed, list(supported), roles)
         answer = _answer(primitive, results, role_replies, settings.max_pdu_bytes)
@@ -153,11 +156,11 @@ def _calling(body: bytes, settings: Listener, address: str) -> str:
     version, called, calling = _FIXED.unpack_from(body)
     called_ae_title, calling_ae_title = _title(called), _title(calling)
     if not version & 1:
-        raise AssociationRejected("expected protocol version 1", 1, 2, 2)
+        raise Rejection.PROTOCOL_VERSION.error("expected protocol version 1")
     if called_ae_title != settings.ae_title.strip():
-        raise AssociationRejected("the called AE title is not ours", 1, 1, 7)
+        raise Rejection.CALLED_AE_TITLE.error("the called AE title is not ours")
     if not admits(settings.peers, calling_ae_title, address):
-        raise AssociationRejected("the calling AE title or its address is not configured", 1, 1, 3)
+        raise Rejection.CALLING_AE_TITLE.error("the calling AE title or its address is not configured")
     return calling_ae_title
 
 
@@ -199,11 +202,11 @@ def _answer(request: A_ASSOCIATE, results: list[Any], role_replies: list[Any], m
     length = MaximumLengthNotification()
     length.maximum_length_received = max_pdu_bytes
     implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version = ImplementationVersionNameNotification()
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     accept = A_ASSOCIATE()
-    accept.application_context_name = UID(_APPLICATION_CONTEXT)
+    accept.application_context_name = UID(APPLICATION_CONTEXT)
     accept.calling_ae_title = request.calling_ae_title
     accept.called_ae_title = request.called_ae_title
     accept.result = 0

@@ -1,7 +1,6 @@
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from highdicom.sr import MeasurementReport, PlanarROIMeasurementsAndQualitativeE
 from pydicom.dataset import Dataset
 
 from conformance import phantoms
+from conformance.specimens import answers_for
 from sgmri import catalogue
 from sgmri.findings import Laterality, Tracklet
-from sgmri.questions import Answer, Presence, Question, QuestionKind, Unanswered
 from sgmri.readings import EngineIdentity, Reading
 from sgmri.volume import Anatomy, FrameRef
 
@@ -42,43 +41,6 @@ def frames_of(sources: Sequence[Dataset]) -> tuple[FrameRef, ...]:
             )
             found.append((float(normal @ [x, y, z]), ref))
     return tuple(ref for _, ref in sorted(found, key=lambda item: item[0]))
-
-
-def answers_for(anatomy: Anatomy, tracklets: tuple[Tracklet, ...]) -> tuple[Answer, ...]:
-    """Answer the standard set as a careful engine would: by its labels, follow-ups only after a positive."""
-    questions = catalogue.STANDARD[anatomy]
-    answers: dict[str, Answer] = {}
-    while asked := questions.next_round(answers):
-        for question in asked:
-            answers[question.question_id] = _answer(question, tracklets)
-    return questions.in_order(answers.values())
-
-
-def _answer(question: Question, tracklets: tuple[Tracklet, ...]) -> Answer:
-    seen = tuple(t for t in tracklets if not question.labels or t.label in question.labels)
-    said = partial(Answer, question_id=question.question_id, kind=question.kind)
-    match question.kind:
-        case QuestionKind.DETECTION if question.question_id.endswith("quality"):
-            return said(unanswered=Unanswered.OUTSIDE_ENGINE_SCOPE)
-        case QuestionKind.DETECTION if seen:
-            return said(
-                presence=Presence.PRESENT,
-                text="Yes.",
-                reasoning="Brighter than its surroundings\non neighbouring frames.",
-                evidence=seen,
-                certainty=0.83,
-                calibrated=True,
-            )
-        case QuestionKind.DETECTION:
-            return said(presence=Presence.ABSENT, text="No.", certainty=0.1)
-        case QuestionKind.LOCALISATION:
-            return said(text="See the boxes.", evidence=seen)
-        case QuestionKind.COUNTING:
-            return said(count=len(seen), evidence=seen)
-        case QuestionKind.CLASSIFICATION:
-            return said(chosen=(question.options[0],), evidence=seen)
-        case QuestionKind.CAPTIONING:
-            return said(text=f"{len(seen)} findings. Research use only.", evidence=seen)
 
 
 @pytest.fixture(scope="session")

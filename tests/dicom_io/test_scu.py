@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pynetdicom.pdu_primitives import P_DATA
 
 from conformance.pacs import PacsBehaviour, SmallPacs
 from conformance.phantoms import make, write
@@ -61,9 +62,18 @@ class SlowToWake(threading.Event):
         return woken
 
 
-def test_a_response_is_heard_though_the_associations_thread_wakes_late(pacs: SmallPacs) -> None:
+def test_a_response_is_heard_though_the_associations_thread_wakes_late(
+    pacs: SmallPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Messages one straight after the other each get their response, when one settles in between."""
     with associate(destination(pacs), [(VERIFICATION, UNCOMPRESSED)]) as association:
+        send_pdu = association.dul.send_pdu
+
+        def send_and_be_away(pdu: P_DATA) -> None:
+            send_pdu(pdu)
+            time.sleep(0.2)  # until the response has come
+
+        monkeypatch.setattr(association.dul, "send_pdu", send_and_be_away)
         late = SlowToWake()
         late.set()
         association._reactor_checkpoint = late

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from conformance.statement.destinations import web_responses, web_services
+from conformance.statement.document import Table
 from dicom_io.scu import Sendable, sendable
 from dicom_io.services import COMPREHENSIVE_3D_SR, SEGMENTATION
+from dicom_io.statuses import Outcome
 from dicom_io.stow import StowUserAgent
 from sgmri.errors import ConfigError, PeerBusy, PeerUnavailable, StoreRefused
-from sgmri.settings import parse
+from sgmri.settings import Settings, parse
 from worker.destinations import open_sender
 
 Answer = tuple[int, object]
@@ -32,6 +36,8 @@ class Origin:
     paths: list[str] = field(default_factory=list)
     authorisations: list[str | None] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    requests: list[tuple[str, ...]] = field(default_factory=list)
+    """Method, path, Content-Type and Accept."""
     url: str = ""
 
 
@@ -55,6 +61,8 @@ def origin() -> Iterator[Origin]:
 
         def _answer(self) -> None:
             told.paths.append(self.path)
+            content_type = self.headers["Content-Type"] or ""
+            told.requests.append((self.command, self.path, content_type, self.headers["Accept"]))
             told.authorisations.append(self.headers["Authorization"])
             time.sleep(told.wait_s)
             status, body = told.answer(self.path)
@@ -221,3 +229,46 @@ def test_secrets_come_from_file_or_environment(origin: Origin, tmp_path: Path) -
         header("bearer", {})
     with pytest.raises(ConfigError, match="FileNotFoundError"):
         header("bearer", {}, secret_file=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("table", web_responses(), ids=lambda one: one.key)
+def test_every_answer_is_judged_as_the_statement_says(origin: Origin, instances: list[Sendable], table: Table) -> None:
+    """Both ends of each stated range of HTTP statuses, and of Failure Reasons of single objects."""
+    kinds = {Outcome.STORED: None, Outcome.TRY_AGAIN: PeerBusy, Outcome.REFUSED: StoreRefused}
+    is_http = table.key == "http-responses"
+    for row in table.records():
+        for status in sorted({int(end, 10 if is_http else 16) for end in row["Status"].split("-")}):
+            stored = answered("2.25.1") if status < 300 else {}
+            answer = (status, stored) if is_http else (409, answered(uid_1=status))
+            origin.answer = partial(_always, answer)
+            assert _kind_of(origin, instances[:1]) is kinds[Outcome(row["The object is"])], status
+
+
+def _always(answer: Answer, path: str) -> Answer:
+    return answer
+
+
+def _kind_of(origin: Origin, instances: list[Sendable]) -> type | None:
+    try:
+        ((kind, _),) = outcomes(origin, instances)
+    except PeerBusy as error:  # of the request as a whole
+        return type(error)
+    return kind
+
+
+def test_what_is_asked_is_what_the_statement_says(origin: Origin, instances: list[Sendable]) -> None:
+    """Method, resource and media types of each request of the user agent, in the order of the table."""
+    (table,) = (block for block in web_services(Settings()) if isinstance(block, Table))
+    origin.answer = lambda path: (200, answered("2.25.1", "2.25.2") if path.endswith("studies") else [])
+    with closing(StowUserAgent(origin.url)) as agent:
+        list(agent.store(instances))
+        agent.held("2.25.9", "2.25.8")
+        agent.probe()
+    found = [
+        (method, path.removeprefix("/dicom-web"), content.partition("; boundary")[0], accept)
+        for method, path, content, accept in origin.requests
+    ]
+    assert found == [
+        (row["Request"], row["Resource"].format(study="2.25.9", series="2.25.8"), row["Content-Type"], row["Accept"])
+        for row in table.records()
+    ]

@@ -174,7 +174,6 @@ def test_a_command_for_another_instance_is_refused(running: Run, tmp_path: Path)
         assert place.stored == []
 
 
-@cannot("it answers by the context's SOP class and does not compare the command's")
 def test_a_sop_class_of_another_context_is_not_supported(running: Run, tmp_path: Path) -> None:
     """Row 27: a C-STORE of a SOP class that was not negotiated for its context: 0x0122 (PS3.7 Annex C)."""
     with running(tmp_path / "spool") as place, wire.associated(place) as peer:
