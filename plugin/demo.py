@@ -242,8 +242,9 @@ viewers = {json.dumps(viewers)}
 
 
 def _start_plugin(processes: Processes, config: Path) -> None:
-    # The environment's URLs would win over the file's
+    # The environment's URLs would win over the file's; torch leaves a directory where temporary files go
     env = {"SGMRI_JOURNAL_URL": "", "SGMRI_BROKER_URL": "", "PYTHONUNBUFFERED": "1"}
+    env["TMPDIR"] = str(_made(config.parent / "tmp"))
     command = [sys.executable, "-m", "plugin.cli", "serve"]
     processes.start("listener", [*command, "listener", "--config", str(config)], env=env)
     for queue in ("reading", "delivery"):
