@@ -27,9 +27,7 @@ from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
 KEY_LENGTH = 16
-_PART = ".part"
-_SUFFIX = ".dcm"
-_OTHER = ".other"
+_PART, _SUFFIX, _OTHER = ".part", ".dcm", ".other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,7 @@ RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
 DURABILITIES = ("strict", "journal", "none")
 """What is safe on disk when Success is answered."""
-DEVICES = ("auto", "cpu", "cuda")
-"""Where a model may be told to run."""
+DEVICES = ("auto", "cpu", "cuda")  # where a model may be told to run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
