@@ -28,7 +28,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_pack_holds_all_kinds_of_everything(pack: Path) -> None:
     """Images, every kind of object, the note, a picture of what marks, the statement, reports, README, licence."""
     kinds = {dcmread(path).SOPClassUID.name for path in (pack / "brain").rglob("*.dcm")}
@@ -57,7 +57,7 @@ def test_the_manifest_lists_every_other_file_with_its_digest(tmp_path: Path) -> 
     assert all(hashlib.sha256(files[name].read_bytes()).hexdigest() == digest for name, digest in listed.items())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_objects_say_what_was_planted_and_pass_their_own_check(pack: Path) -> None:
     """Each object is read back to the reading beside it; the reports have no error."""
     for name in ("brain", "brain-normal"):
@@ -69,7 +69,7 @@ def test_objects_say_what_was_planted_and_pass_their_own_check(pack: Path) -> No
         assert str(pack) not in report
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_object_is_the_same_for_every_destination_that_gets_it(pack: Path, tmp_path: Path) -> None:
     """As the README says: those where no viewer is named, and those for OHIF alone, are those of the folder of all."""
     sources = sorted((pack / "brain-normal" / "images").iterdir())
@@ -81,7 +81,7 @@ def test_an_object_is_the_same_for_every_destination_that_gets_it(pack: Path, tm
         assert len(texts) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_same_pack_twice(pack: Path, tmp_path: Path) -> None:
     """Every file of a phantom, the statement, and the reports are the same bytes in another folder."""
     again = packed(tmp_path / "again", "brain-normal")
@@ -96,7 +96,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, capsys: pytest
     assert "expected an empty folder" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_the_whole_pack(tmp_path: Path) -> None:
     """All phantoms that are packed unless others are asked for, without an error in any report."""

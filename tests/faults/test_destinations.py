@@ -129,7 +129,7 @@ def test_a_pacs_that_rejects_us_is_tried_slowly(wait: Callable[..., Place], tmp_
     assert one.next_try_at - place.clock.now >= 3600
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.kill)])
 @pytest.mark.timeout(900)
 def test_many_series_and_a_dead_pacs_cost_one_probe_an_interval(wait: Callable[..., Place], count: int) -> None:
     """Row 48: calls that go out while it is dead are counted; when it is back, every series arrives once."""

@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE
 
 from dicom_io.headers import quietly, read_file
-from dicom_io.network import echo
+from dicom_io.network import echo, settle
 from dicom_io.services import MR_IMAGE, VERIFICATION
 from dicom_io.spool import Spool
 from sgmri.errors import MalformedInstance
@@ -316,7 +316,9 @@ def test_echo_and_storage_share_an_association(running: Run, tmp_path: Path) -> 
     with running(tmp_path / "spool") as place:
         association = ae.associate("127.0.0.1", place.scp.port, ae_title="SGMRI")
         assert association.send_c_store(mr_instance("2.25.1")).Status == 0
+        settle(association)
         assert association.send_c_echo().Status == 0
+        settle(association)
         assert association.send_c_store(mr_instance("2.25.2")).Status == 0
         association.release()
         assert len(place.stored) == 2

@@ -75,7 +75,7 @@ def wait_for(journal: Journal, there: Callable[[], bool], timeout_s: float = 170
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("end", ["dies", pytest.param("hangs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("end", ["dies", pytest.param("hangs", marks=pytest.mark.kill)])
 def test_a_series_that_ends_its_worker_is_given_up_and_holds_nobody_up(tmp_path: Path, end: str) -> None:
     """Rows 42, 46 and 47: killed by it or past its time limit each time, a worker still reads the others.
 

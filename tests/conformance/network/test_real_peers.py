@@ -6,7 +6,7 @@ from conformance.report import Outcome
 from tests.conformance.network.real_peers import PEERS, report_of
 
 
-@pytest.mark.slow
+@pytest.mark.network
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PEERS)
 def test_every_real_peer_is_reported(name: str) -> None:

@@ -64,7 +64,7 @@ def test_presence_and_source_are_those_of_the_encoder(
     assert rows(measured.censuses[ResultKind.SEG])[attribute] == expected
 
 
-@pytest.mark.parametrize("name", [pytest.param("knee-oblique", marks=pytest.mark.slow), "brain-normal"])
+@pytest.mark.parametrize("name", [pytest.param("knee-oblique", marks=pytest.mark.exhaustive), "brain-normal"])
 def test_an_object_that_was_not_counted_has_no_other_attribute_item_or_code(
     name: str, measured: Measurement, tmp_path: Path
 ) -> None:

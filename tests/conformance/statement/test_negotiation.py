@@ -339,10 +339,10 @@ def _roles(primitive: Any) -> set[str]:
 
 
 def _each_service() -> Iterator[Any]:
-    """Yield every line of the table, the first of each role and use at once, the others as slow ones."""
+    """Yield every line of the table, the first of each role and use at once, the others as exhaustive ones."""
     seen = set()
     for one in services.SERVICES:
-        marks = pytest.mark.slow if (one.role, one.use) in seen else ()
+        marks = pytest.mark.exhaustive if (one.role, one.use) in seen else ()
         seen.add((one.role, one.use))
         yield pytest.param(one, marks=marks, id=f"{one.role} {one.name}")
 
