@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _wait(journal: Journal, settings: Settings) -> None:
     shown = None
     # without a destination, what is read stays in the outbox: that is its end
-    states = (State.READING, State.READ) if settings.delivery.ae_title else (State.READING,)
+    states = (State.READING, State.READ) if settings.outlets else (State.READING,)
     while True:
         counts = journal.counts()
         left = {state: counts.get(state, 0) for state in states}

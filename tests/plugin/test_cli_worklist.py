@@ -68,8 +68,15 @@ def test_lane_puts_a_series_first(worklist: Worklist, config: str, capsys: pytes
     assert "found several" in capsys.readouterr().err
 
 
-def test_drain_waits_for_what_is_under_way(worklist: Worklist, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("table", ["delivery", "destination"])
+def test_drain_waits_for_what_is_under_way(
+    worklist: Worklist, config: str, capsys: pytest.CaptureFixture[str], table: str
+) -> None:
     """It returns when nothing is read or delivered any more; what is queued stays, until readings are resumed."""
+    if table == "destination":
+        text = Path(config).read_text(encoding="utf-8")
+        named = text.replace("[delivery]", '[[destination]]\nname = "pacs"')
+        Path(config).write_text(named, encoding="utf-8")
     queue(worklist.journal, "aaaa")
     queue(worklist.journal, "bbbb")
     row = worklist.take("me", 60.0)
