@@ -12,6 +12,7 @@ from conformance.network.run import ROLES
 from conformance.network.run import run as run_checks
 from conformance.network.session import Setup, Tls
 from conformance.report import WRITERS, Entry, console
+from plugin.cli.output import write_output
 from plugin.cli.send import parse_address
 from sgmri.errors import ConfigError, PeerUnavailable
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, write in WRITERS.items():
         path: Path | None = getattr(arguments, name)
         if path is not None:
-            path.write_text(write(report), encoding="utf-8")
+            write_output(path, write(report).encode())
     print(console(report), end="")
     return 1 if report.failed else 0
 

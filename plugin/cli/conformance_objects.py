@@ -11,6 +11,7 @@ from conformance.objects.page import as_html
 from conformance.objects.reports import as_json, as_junit, lines
 from dicom_io.parallel import permitted_cores
 from dicom_io.viewer_rules import RULES
+from plugin.cli.output import write_output
 from sgmri.errors import ConfigError
 
 _GROUPS = ", ".join(Group)
@@ -74,17 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for path, render in ((arguments.json, as_json), (arguments.junit, as_junit), (arguments.html, as_html)):
         if path is not None:
-            _write(path, render(report))
+            write_output(path, render(report).encode("utf-8", "replace"))
     for line in lines(report):
         print(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
     is_bad = report.count(Severity.ERROR) or (arguments.fail_on == "warning" and report.count(Severity.WARNING))
     return 1 if is_bad else 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: expected a file that can be written, found {error.strerror}; name another one"
-        ) from None

@@ -7,8 +7,8 @@ from typing import Any
 
 from conformance.statement.assembly import statement
 from conformance.statement.formats import FORMATS
+from plugin.cli.output import write_output
 from plugin.settings import admitted_peers, load
-from sgmri.errors import ConfigError
 
 
 def add_parser(parts: "argparse._SubParsersAction[Any]") -> None:
@@ -26,10 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         sys.stdout.buffer.write(content)
         return 0
-    try:
-        arguments.out.write_bytes(content)
-    except OSError as error:
-        raise ConfigError(
-            f"{arguments.out}: expected a file that can be written, found {error.strerror}; name another one"
-        ) from None
+    write_output(arguments.out, content)
     return 0

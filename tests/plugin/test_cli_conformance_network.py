@@ -59,6 +59,14 @@ def test_what_must_not_be_started_is_exit_code_2(
     assert says in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_written_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said, and is no traceback."""
+    with receivers.running("own", tmp_path / "spool") as place:
+        options = ["--only", "verification.echo", "--json", str(tmp_path / "no" / "report.json")]
+        assert main(_arguments(place.scp.port, *options)) == 2
+    assert "expected a file that can be written" in capsys.readouterr().err
+
+
 def test_a_peer_that_is_away_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     """That is no failed check."""
     assert main(_arguments(9)) == 2
