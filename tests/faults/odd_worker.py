@@ -8,18 +8,14 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from dicom_io.spool import Spool
-from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.settings import load
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Answer, QuestionSet
 from sgmri.volume import Anatomy
+from tests.faults.ward import serve
 from tests.worker.place import NegativeEngine
-from worker.app import READING_QUEUE, create_app
-from worker.tasks import Workplace, register
 
 
 @dataclass
@@ -38,22 +34,7 @@ class OddEngine(NegativeEngine):
 
 
 def main(config: str, end: str) -> None:
-    settings = load(Path(config))
-    app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
-    engine = OddEngine(end=end)
-
-    @cache
-    def workplace() -> Workplace:
-        return Workplace(
-            settings=settings,
-            journal=open_journal(settings),
-            spool=Spool(spool_dir(settings)),
-            outbox_dir=outbox_dir(settings),
-            engine=lambda: engine,
-        )
-
-    register(app, workplace)
-    app.worker_main(["worker", "--queues", READING_QUEUE, "--without-gossip", "--without-mingle", "--loglevel", "INFO"])
+    serve(load(Path(config)), OddEngine(end=end))
 
 
 if __name__ == "__main__":

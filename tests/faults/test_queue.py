@@ -11,12 +11,12 @@ from redis import Redis
 
 from conformance.phantoms import make, write
 from dicom_io.network import Destination
+from dicom_io.scu import sendable, store
 from plugin.listener import ListenerService
 from plugin.parts import free_port, start_broker
 from plugin.processes import Processes
 from plugin.settings import load
 from sgmri.lifecycle import Reason, State
-from tests import senders
 from tests.e2e.system import require
 from worker.app import READING_QUEUE, create_app
 from worker.bells import depth, ring_for_readings
@@ -64,7 +64,8 @@ retry_first_s = 10.0
 def send(service: ListenerService, tmp_path: Path, *phantoms: tuple[str, int]) -> None:
     listener = Destination(ae_title="SGMRI", host="127.0.0.1", port=service.port, calling_ae_title="SCANNER")
     for name, seed in phantoms:
-        senders.send(listener, write(make(name, seed=seed), tmp_path / f"{name}-{seed}"))
+        paths = write(make(name, seed=seed), tmp_path / f"{name}-{seed}")
+        store(listener, [sendable(path) for path in paths])
 
 
 def wait_for(journal: Journal, there: Callable[[], bool], timeout_s: float = 170.0) -> None:

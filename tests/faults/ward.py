@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,8 +24,7 @@ from dicom_io.spool import Spool
 from plugin.listener import ListenerService, open_journal, outbox_dir, spool_dir
 from plugin.parts import broker_command, free_port
 from plugin.processes import Processes
-from sgmri.errors import PeerUnavailable
-from sgmri.interfaces import Frames, ReadingControl
+from sgmri.interfaces import Engine, Frames, ReadingControl
 from sgmri.lifecycle import State
 from sgmri.questions import Answer, QuestionSet
 from sgmri.settings import Settings, parse
@@ -108,15 +106,11 @@ class Ward:
         return self.processes.start("worker", [sys.executable, "-m", "tests.faults.ward", *arguments], cwd=_ROOT)
 
     def send(self, paths: Sequence[Path]) -> None:
-        """Send instances as a scanner does: what is not answered with success is sent again."""
+        """Send instances as a scanner does."""
         listener = Destination(
             ae_title="SGMRI", host="127.0.0.1", port=self.service.port, calling_ae_title="SCANNER", timeout_s=10.0
         )
-        waiting = [sendable(path) for path in paths]
-        while waiting:
-            # on a busy machine pynetdicom's sender may miss a response
-            with suppress(PeerUnavailable):
-                store(listener, tuple(waiting), stored=waiting.remove)
+        store(listener, [sendable(path) for path in paths])
 
     def rows(self) -> tuple[SeriesRow, ...]:
         return self.service.journal.all_series()
@@ -160,8 +154,12 @@ class MoodyEngine(NegativeEngine):
 
 def work(state_dir: Path, broker_url: str, time_limit_s: float) -> None:
     """Work for a ward until told to stop."""
-    settings = ward_settings(state_dir, broker_url)
-    app = create_app(broker_url, time_limit_s=time_limit_s)
+    serve(ward_settings(state_dir, broker_url, worker={"time_limit_s": time_limit_s}), MoodyEngine())
+
+
+def serve(settings: Settings, engine: Engine) -> None:
+    """Read with an engine that the product does not have, as a worker does, until told to stop."""
+    app = create_app(settings.broker.url, time_limit_s=settings.worker.time_limit_s)
 
     @cache
     def workplace() -> Workplace:
@@ -170,11 +168,11 @@ def work(state_dir: Path, broker_url: str, time_limit_s: float) -> None:
             journal=open_journal(settings),
             spool=Spool(spool_dir(settings)),
             outbox_dir=outbox_dir(settings),
-            engine=MoodyEngine,
+            engine=lambda: engine,
         )
 
     register(app, workplace)
-    app.worker_main(["worker", "--queues", READING_QUEUE, "--without-gossip", "--without-mingle"])
+    app.worker_main(["worker", "--queues", READING_QUEUE, "--without-gossip", "--without-mingle", "--loglevel", "INFO"])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from redis import Redis
 from conformance.pacs import SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.network import Destination
+from dicom_io.scu import sendable, store
 from plugin.listener import ListenerService
 from plugin.parts import free_port
 from plugin.processes import Processes
@@ -24,7 +25,6 @@ from plugin.settings import load
 from sgmri.lifecycle import State
 from tests.databases import Cluster, make_cluster
 from tests.e2e.system import require
-from tests.senders import send
 from worker import suspension
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -174,7 +174,7 @@ def test_two_hosts_share_the_load_and_one_that_dies_loses_nothing(site: Site) ->
             listener = Destination(ae_title="SGMRI", host="127.0.0.1", port=service.port, calling_ae_title="SCANNER")
             for seed in range(SERIES):
                 paths = write(make("brain", seed=seed), site.directory / f"scanner-{seed}")
-                send(listener, paths)
+                store(listener, [sendable(path) for path in paths])
             wait_for(journal, "all queued", lambda: journal.counts() == {State.QUEUED: SERIES})
 
             hosts = {name: site.start_host(name) for name in HOSTS}
