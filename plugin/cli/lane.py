@@ -4,10 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal
+from plugin.cli.series import add_arguments, chosen
 from plugin.rules import LANES
-from plugin.settings import load
 from worker.worklist import Worklist
 
 
@@ -21,13 +19,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put it there; 2 where no single series is meant, 1 where it is not queued."""
-    settings = load(arguments.config)
-    journal = open_journal(settings)
-    try:
-        row = one_series(journal, arguments.key)
+    with chosen(arguments) as (settings, journal, row):
         done = Worklist(journal=journal).move_to(row, LANES[arguments.lane], settings.queue)
-    finally:
-        journal.close()
     if not done:
         print(f"sgmri: a series that is {row.state} is not on the worklist", file=sys.stderr)
         return 1

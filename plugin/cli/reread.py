@@ -4,9 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series, require_files
-from plugin.listener import open_journal, spool_dir
-from plugin.settings import load
+from plugin.cli.series import add_arguments, chosen, require_files
+from plugin.listener import spool_dir
 from worker.revisions import read_again
 
 
@@ -19,14 +18,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
-    settings = load(arguments.config)
-    journal = open_journal(settings)
-    try:
-        row = one_series(journal, arguments.key)
+    with chosen(arguments) as (settings, journal, row):
         require_files(journal, row, spool_dir(settings))
         done = read_again(journal, row, settings.queue)
-    finally:
-        journal.close()
     if not done:
         print(f"sgmri: a series that is {row.state} has no reading, or is being worked on", file=sys.stderr)
         return 1

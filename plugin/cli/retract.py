@@ -4,9 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series
-from plugin.listener import open_journal, outbox_dir
-from plugin.settings import load
+from plugin.cli.series import add_arguments, chosen
+from plugin.listener import outbox_dir
 from sgmri.errors import DeliveryError
 from sgmri.lifecycle import Reason
 from worker.retractions import retract, send_note
@@ -31,10 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take it back; 2 where no single series is meant, 1 where there is nothing to take back or the note is not out."""
-    settings = load(arguments.config)
-    journal = open_journal(settings)
-    try:
-        row = one_series(journal, arguments.key)
+    with chosen(arguments) as (settings, journal, row):
         reading = retract(journal, row, REASONS[arguments.reason])
         directory = outbox_dir(settings) / row.series_key / str(reading.generation)
         try:
@@ -43,8 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"sgmri: {error}", file=sys.stderr)
             print("sgmri: the reading is retracted here; repeat this command to send its note", file=sys.stderr)
             return 1
-    finally:
-        journal.close()
     names = ", ".join(outlet.name for outlet in settings.outlets)
     where = f"note sent to {names}" if names else f"note: {path}"
     print(f"{row.series_key[:8]}  reading {reading.generation} retracted ({reading.retracted}); {where}")

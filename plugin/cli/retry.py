@@ -4,9 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, one_series, require_files
-from plugin.listener import open_journal, spool_dir
-from plugin.settings import load
+from plugin.cli.series import add_arguments, chosen, require_files
+from plugin.listener import spool_dir
 from sgmri.lifecycle import State
 from sgmri.settings import Queue
 from worker.deliveries import is_in_hand
@@ -25,16 +24,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
-    settings = load(arguments.config)
-    journal = open_journal(settings)
-    try:
-        row = one_series(journal, arguments.key)
+    with chosen(arguments) as (settings, journal, row):
         outbox = Outbox(journal=journal, targets=targets(settings))
         if row.state is State.FAILED and not outbox.results(row):
             require_files(journal, row, spool_dir(settings))
         after = put_back(outbox, row, settings.queue)
-    finally:
-        journal.close()
     if after is None:
         print(f"sgmri: a series that is {row.state} has nothing to try again", file=sys.stderr)
         return 1
@@ -56,7 +50,6 @@ def put_back(outbox: Outbox, row: SeriesRow, queue: Queue) -> State | None:
         after = row.state
     else:
         return None
-    journal = outbox.journal
     now = journal.clock()
     place = Entry(lane=row.lane, first_lane_at=row.first_lane_at, next_try_at=now)
     if row.state is State.FAILED:  # it comes anew; one that waits keeps its place
