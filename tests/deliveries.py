@@ -11,7 +11,7 @@ from dicom_io.services import COMPREHENSIVE_3D_SR, SEGMENTATION
 from dicom_io.spool import Spool
 from sgmri.lifecycle import State
 from sgmri.settings import Settings, parse
-from tests.worker.place import Clock, NegativeEngine, Place
+from tests.worker.place import Clock, NegativeEngine, Place, leased
 from worker.database import sqlite_url
 from worker.deliveries import DeliveryRow
 from worker.journal import Journal
@@ -76,7 +76,7 @@ def _read(workplace: Workplace, number: int) -> None:
     journal.receive(received)
     journal.move(journal.series(received.series_key), State.COMPLETE, completed_at=journal.clock())
     journal.move(journal.series(received.series_key), State.QUEUED, question_set_id="brain-1")
-    row = journal.take_lease(journal.series(received.series_key), "reader", 60.0)
+    row = leased(journal, journal.series(received.series_key), "reader", 60.0)
     assert row is not None
     directory = workplace.results_dir(row)
     directory.mkdir(parents=True)

@@ -8,7 +8,7 @@ destination answers, the breaker is closed and everything that waits for it is d
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sgmri.lifecycle import Reason, State
@@ -27,6 +27,12 @@ class Gate(StrEnum):
     """Not now."""
     PROBE = "probe"
     """By whoever got this answer, once, to see whether it is there again."""
+
+
+def left_alone(connection: Connection) -> dict[str, float]:
+    """Return when the next probe is due, by destination that is left alone."""
+    found = connection.execute(select(BREAKERS).where(BREAKERS.c.probe_at > 0))
+    return {row.destination: float(row.probe_at) for row in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +61,7 @@ class Breakers:
     def open(self) -> dict[str, float]:
         """Return when the next probe is due, by destination that is left alone."""
         with self.journal.look() as connection:
-            found = connection.execute(select(BREAKERS).where(BREAKERS.c.probe_at > 0))
-            return {row.destination: float(row.probe_at) for row in found}
+            return left_alone(connection)
 
     def gate(self, destination: str) -> Gate:
         """Return whether a destination may be called now; claims its probe, if one is due."""

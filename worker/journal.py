@@ -215,16 +215,9 @@ class Journal:
             self._log(connection, row.series_key, row.generation, after.value, reason=reason)
         return done
 
-    def take_lease(self, row: SeriesRow, owner: str, lease_s: float) -> SeriesRow | None:
-        """Become the one who works on a series (READ and STORED keep their state); None if another has it."""
-        with self.begin() as connection:
-            done = self.lease_within(connection, row, owner, lease_s)
-        return self.series(row.series_key) if done else None
-
     def lease_within(self, connection: Connection, row: SeriesRow, owner: str, lease_s: float) -> bool:
-        """Take the lease as a part of a transaction; see :meth:`take_lease`."""
+        """Let a queued series be read by its owner from now on, as a part of a transaction; False if another has it."""
         now = self.clock()
-        after = State.READING if row.state is State.QUEUED else row.state
         done = connection.execute(
             update(SERIES)
             .where(
@@ -234,15 +227,15 @@ class Journal:
                 (SERIES.c.lease_until <= now) | (SERIES.c.lease_owner == owner),
             )
             .values(
-                state=after,
+                state=State.READING,
                 lease_owner=owner,
                 lease_until=now + lease_s,
-                attempts=SERIES.c.attempts + (1 if after is State.READING else 0),
+                attempts=SERIES.c.attempts + 1,
                 updated_at=now,
             )
         ).rowcount
-        if done and after is not row.state:
-            self._log(connection, row.series_key, row.generation, after.value)
+        if done:
+            self._log(connection, row.series_key, row.generation, State.READING.value)
         return done == 1
 
     def renew_lease(self, series_key: str, owner: str, lease_s: float) -> bool:

@@ -1,5 +1,6 @@
 """The journal's outgoing half: result objects, what waits to be done, storage commitment."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -7,10 +8,11 @@ from sqlalchemy import ColumnElement, delete, exists, insert, select, true, upda
 
 from sgmri.lifecycle import Reason, State
 from sgmri.outlets import Outlet
+from worker.breakers import left_alone
 from worker.deliveries import Deliveries, DeliveryRow
 from worker.destinations import Target
 from worker.journal import Journal, SeriesRow, series_row
-from worker.journal_tables import BREAKERS, COMMITMENTS, DELIVERIES, RESULTS, REVISIONS, SERIES
+from worker.journal_tables import COMMITMENTS, DELIVERIES, RESULTS, REVISIONS, SERIES
 
 _BATCH = 500
 
@@ -132,18 +134,15 @@ class Outbox:
         """
         now = self.journal.clock()
         with self.journal.look() as connection:
-            open_breakers = {
-                str(row.destination): row.probe_at <= now
-                for row in connection.execute(select(BREAKERS).where(BREAKERS.c.probe_at > 0))
-            }
-            callable_now = [one.outlet for one in self.targets if one.outlet.name not in open_breakers]
+            probes = left_alone(connection)
+            callable_now = [one.outlet for one in self.targets if one.outlet.name not in probes]
             due = exists().where(
                 self._open_delivery(callable_now), DELIVERIES.c.next_try_at <= now, DELIVERIES.c.lease_until <= now
             )
             rung = _IS_DELIVERED & (due | self._not_begun())
             rows = list(connection.execute(select(SERIES).where(rung).order_by(SERIES.c.completed_at).limit(_BATCH)))
             for target in self.targets:
-                if open_breakers.get(target.outlet.name, False):
+                if probes.get(target.outlet.name, math.inf) <= now:
                     behind = _IS_DELIVERED & exists().where(self._open_delivery([target.outlet]))
                     probing = select(SERIES).where(behind).order_by(SERIES.c.completed_at).limit(1)
                     rows += [row for row in connection.execute(probing) if row not in rows]

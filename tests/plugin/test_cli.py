@@ -13,6 +13,7 @@ from plugin.cli.main import main
 from sgmri import RESEARCH_USE_STATEMENT, readings
 from sgmri.lifecycle import State
 from sgmri.questions import Presence
+from tests.worker.place import leased
 from worker.database import sqlite_url
 from worker.journal import Journal
 from worker.outbox import Outbox, ResultRow
@@ -164,7 +165,7 @@ def read(journal: Journal, number: int, predecessor_uid: str | None = None) -> N
     journal.receive(received(number))
     for state in (State.COMPLETE, State.QUEUED):
         journal.move(journal.series("abcdefgh12345678"), state)
-    row = journal.take_lease(journal.series("abcdefgh12345678"), "me", 60.0)
+    row = leased(journal, journal.series("abcdefgh12345678"), "me", 60.0)
     assert row is not None
     report = ResultRow(
         kind="SR",

@@ -20,7 +20,7 @@ from sgmri.errors import ConfigError
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings, parse
 from tests.dicom_io.test_spool import encoded
-from tests.worker.place import Clock
+from tests.worker.place import Clock, leased
 from worker import removals
 from worker.database import sqlite_url
 from worker.destinations import targets
@@ -86,7 +86,7 @@ class Site:
         for after in self._way(state):
             row = self.journal.series(key)
             if after is State.READING:
-                assert self.journal.take_lease(row, "worker", 60.0)
+                assert leased(self.journal, row, "worker", 60.0)
             elif after is State.READ:
                 assert outbox.put(row, [self._result(key, row.generation)])
             elif after in (State.STORED, State.COMMITTED):
@@ -208,7 +208,7 @@ def test_what_one_of_several_destinations_lacks_stays(site: Site) -> None:
     key = site.receive(1).series_key
     for after in site._way(State.READING):
         row = site.journal.series(key)
-        assert site.journal.take_lease(row, "w", 60.0) if after is State.READING else site.journal.move(row, after)
+        assert leased(site.journal, row, "w", 60.0) if after is State.READING else site.journal.move(row, after)
     outbox = Outbox(journal=site.journal, targets=targets(site.settings))
     row = site.journal.series(key)
     assert outbox.put(row, [site._result(key, row.generation)])
@@ -332,7 +332,7 @@ def test_a_series_that_has_changed_is_left(site: Site) -> None:
     site.receive(1, 3)
     assert removals.begin(site.journal, before) is None
     stored = site.put(2, State.STORED)
-    assert site.journal.take_lease(site.journal.series(stored), "worker", 60.0)
+    assert leased(site.journal, site.journal.series(stored), "worker", 60.0)
     assert removals.begin(site.journal, site.journal.series(stored)) is None
 
 

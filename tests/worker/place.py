@@ -14,7 +14,7 @@ from sgmri.readings import EngineIdentity
 from sgmri.settings import Settings, parse
 from worker.app import create_app
 from worker.engine.asking import ask_in_rounds
-from worker.journal import SeriesRow
+from worker.journal import Journal, SeriesRow
 from worker.receipts import Received
 from worker.tasks import Workplace, begin_reading, deliver_one, end_reading
 
@@ -117,3 +117,10 @@ def small(tmp_path: Path, behaviour: PacsBehaviour | None = None) -> SmallPacs:
     # the commitment result has nowhere to go: here only what the delivery does is looked at
     quiet = behaviour or PacsBehaviour(answers_commitment=False)
     return SmallPacs("SMALLPACS", directory=tmp_path / "pacs", peers={"SGMRI": ("127.0.0.1", 1)}, behaviour=quiet)
+
+
+def leased(journal: Journal, row: SeriesRow, owner: str, lease_s: float) -> SeriesRow | None:
+    """Let an owner read a series, as the worklist does with the best one; None if another has it."""
+    with journal.begin() as connection:
+        done = journal.lease_within(connection, row, owner, lease_s)
+    return journal.series(row.series_key) if done else None

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sgmri.errors import ConfigError, StateError
 from sgmri.lifecycle import Reason, State
 from sgmri.outlets import Outlet
-from tests.worker.place import Clock
+from tests.worker.place import Clock, leased
 from worker.breakers import Breakers, Gate
 from worker.deliveries import DeliveryRow
 from worker.destinations import Target
@@ -54,7 +54,7 @@ def queued(journal: Journal, number: int = 1) -> SeriesRow:
 
 
 def reading(journal: Journal, number: int = 1) -> SeriesRow:
-    row = journal.take_lease(queued(journal, number), "me", 60.0)
+    row = leased(journal, queued(journal, number), "me", 60.0)
     assert row is not None
     return row
 
@@ -187,7 +187,7 @@ def test_only_one_of_many_workers_gets_the_lease(journal: Journal) -> None:
     taken: list[SeriesRow | None] = []
 
     def take(name: str) -> None:
-        taken.append(journal.take_lease(row, name, 60.0))
+        taken.append(leased(journal, row, name, 60.0))
 
     threads = [threading.Thread(target=take, args=(f"worker-{number}",)) for number in range(10)]
     for thread in threads:
@@ -222,7 +222,7 @@ def test_only_one_of_many_makes_a_transition(journal: Journal) -> None:
         row = journal.series("abcdefgh12345678")
         journal.move(row, State.COMPLETE)
         journal.move(journal.series(row.series_key), State.QUEUED)
-        held = journal.take_lease(journal.series(row.series_key), "me", 60.0)
+        held = leased(journal, journal.series(row.series_key), "me", 60.0)
         assert held is not None
 
         def put(row: SeriesRow = held) -> object:
@@ -255,7 +255,7 @@ def test_an_instance_and_a_lease_at_once_leave_one_truth(journal: Journal) -> No
     for number in range(1, 11):
         row = queued(journal, number)
         at_once(
-            lambda row=row: journal.take_lease(row, "me", 60.0),  # type: ignore[misc]  # bound now
+            lambda row=row: leased(journal, row, "me", 60.0),  # type: ignore[misc]  # bound now
             lambda number=number: journal.receive(received(100 + number)),  # type: ignore[misc]  # bound now
         )
         grown = journal.series(row.series_key)
@@ -265,7 +265,7 @@ def test_an_instance_and_a_lease_at_once_leave_one_truth(journal: Journal) -> No
 
 def test_a_silent_worker_loses_its_lease(journal: Journal, clock: Clock) -> None:
     """After the lease has run out the reading counts as abandoned, and its late end is dropped."""
-    row = journal.take_lease(queued(journal), "me", 60.0)
+    row = leased(journal, queued(journal), "me", 60.0)
     assert row is not None
     clock.now += 59
     assert Outbox(journal=journal).abandoned() == ()

@@ -187,7 +187,7 @@ def test_only_what_was_read_is_read_again(place: Place, files: tuple[Path, ...])
     place.receive(*files)
     assert not read_again(journal, place.row, Queue())
     assert place.read()
-    assert journal.take_lease(place.row, "somebody", 60.0)
+    assert journal.move(place.row, place.row.state, lease_owner="somebody", lease_until=journal.clock() + 60.0)
     assert not read_again(journal, place.row, Queue())
     with pytest.raises(SgmriError, match="being worked on"):
         retract(journal, place.row, Reason.REJECTED_QUALITY)
