@@ -73,9 +73,9 @@ def as_toml() -> str:
     for key in documented_keys():
         section, _, name = key.path.rpartition(".")
         unit = f" [{key.unit}]" if key.unit else ""
-        if section.endswith("[]"):
-            line = f"# {name} = {_toml(key.default)}  # {key.doc}{unit}"
-            arrays.setdefault(section.removesuffix("[]"), []).append(line)
+        array, within, place = key.path.partition("[].")
+        if within:
+            arrays.setdefault(array, []).append(f"# {place} = {_toml(key.default)}  # {key.doc}{unit}")
             continue
         if section != table:
             lines += ([""] if table else []) + [f"[{section}]"]

@@ -4,12 +4,8 @@ The roof reads the TOML file and the environment; here a mapping becomes frozen 
 error that names the nearest known one.
 """
 
-import difflib
-import types
-import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
 
 from sgmri.errors import ConfigError
 from sgmri.lanes import off_peak
@@ -17,6 +13,7 @@ from sgmri.outlets import DEFAULT_NAME, Outlet, check_outlets
 from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
+from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -262,80 +259,14 @@ def parse(mapping: Mapping[str, object]) -> Settings:
     ConfigError
         For an unknown key (naming the nearest), a value of the wrong type, or one out of range.
     """
-    settings: Settings = _dataclass(Settings, mapping, "")
+    settings: Settings = from_mapping(Settings, mapping)
     _check(settings)
     return settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyDoc:
-    """One row of the settings table."""
-
-    path: str
-    kind: str
-    default: object
-    unit: str
-    doc: str
-
-
 def documented_keys() -> Iterator[KeyDoc]:
     """Yield every key with its documentation, in the order of the file."""
-    for table in fields(Settings):
-        if table.name == "destination":
-            for sub in fields(Outlet):
-                yield _key_doc(f"{table.name}[].{sub.name}", sub)
-            continue
-        cls = typing.cast(type, table.default_factory)
-        for key in fields(cls):
-            if key.name == "peers":
-                for sub in fields(Peer):
-                    yield _key_doc(f"{table.name}.peers[].{sub.name}", sub)
-            else:
-                yield _key_doc(f"{table.name}.{key.name}", key)
-
-
-def _key_doc(path: str, key: "Field[Any]") -> KeyDoc:
-    kind = key.type if isinstance(key.type, str) else key.type.__name__
-    default = key.default if key.default is not MISSING else ""
-    return KeyDoc(path=path, kind=kind, default=default, unit=key.metadata["unit"], doc=key.metadata["doc"])
-
-
-def _dataclass(cls: type, mapping: object, path: str) -> Any:
-    if not isinstance(mapping, Mapping):
-        raise ConfigError(f"[{path}]: expected a table, found {type(mapping).__name__}")
-    known = {key.name: key for key in fields(cls)}
-    for name in mapping:
-        if name not in known:
-            raise ConfigError(_unknown(str(name), path, list(known)))
-    hints = typing.get_type_hints(cls)
-    values = {
-        name: _value(hints[name], value, f"{path}.{name}" if path else str(name)) for name, value in mapping.items()
-    }
-    return cls(**values)
-
-
-def _unknown(name: str, path: str, known: list[str]) -> str:
-    where = f"[{path}]" if path else "the configuration"
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"{where}: unknown key {name!r}; did you mean {nearest[0]!r}? Known keys: {', '.join(known)}"
-
-
-def _value(hint: Any, value: object, path: str) -> Any:
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass(hint, value, path)
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{path}: expected an array, found {type(value).__name__}")
-        item = typing.get_args(hint)[0]
-        return tuple(_value(item, entry, f"{path}[{place}]") for place, entry in enumerate(value))
-    if origin is types.UnionType:  # pragma: no cover - no optional key so far
-        raise TypeError(f"{path}: optional keys are not foreseen")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{path}: expected {hint.__name__}, found {type(value).__name__}")
-    return value
+    return keys_of(Settings)
 
 
 def _check(settings: Settings) -> None:
