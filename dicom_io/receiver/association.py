@@ -75,10 +75,10 @@ class Association:
         self._address = address
         self._accepted = accepted
         settings = place.settings
+        pdus.wait_at_most(connection, socket.SO_SNDTIMEO, settings.network_timeout_s)
         self._stream = pdus.PduStream(
             connection, max_pdu_bytes=settings.max_pdu_bytes, timeout_s=settings.network_timeout_s
         )
-        self._stream.before_reuse = self._flush
         self._intake = Intake(place.spool, in_segments=settings.durability == "journal")
         self._contexts: dict[int, Context] = {}
         self._command = bytearray()
@@ -107,7 +107,7 @@ class Association:
         except ProtocolViolation as violation:
             _log.warning("association with %s aborted: %s", self._address, violation)
             return pdus.abort(violation.source, violation.reason)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             _log.warning("connection from %s ended: it was silent or too slow", self._address)
             return pdus.abort(0, 0) if self._contexts else b""
         except OSError:
@@ -183,14 +183,8 @@ class Association:
         message, self._message = self._message, None
         response = commands.response(self._request, message.finish())
         self._send(pdus.command_pdus(self._context_id, response, self._peer_max_pdu_bytes))
-        self._stream.start_over()
-
-    def _flush(self) -> None:
-        if self._message is not None:
-            self._message.flush()
 
     def _send(self, content: bytes) -> None:
-        self._connection.settimeout(self._place.settings.network_timeout_s)
         self._connection.sendall(content)
 
     def _part_with(self, last: bytes) -> None:
