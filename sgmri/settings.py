@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_audit import Audit, check_audit
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -223,6 +224,7 @@ class Settings:
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     retention: Retention = _table(Retention, "What leaves the disk")
     log: Log = _table(Log, "Logging")
+    audit: Audit = _table(Audit, "Who did what")
 
     @property
     def outlets(self) -> tuple[Outlet, ...]:
@@ -282,6 +284,7 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)
     _check_retention(settings.retention)
+    check_audit(settings.audit)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):
