@@ -11,8 +11,10 @@ PS3.4 B.2.3 (statuses of C-STORE), PS3.4 J.3 (N-EVENT-REPORT of storage commitme
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -20,15 +22,19 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_io.callers import caller_of, objection, refusal
 from dicom_io.commitment import CommitmentResult, parse_result
 from dicom_io.header_scan import scan_file
 from dicom_io.headers import is_uid
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import no_delay
-from dicom_io.receiver.negotiation import admits, supported_contexts
+from dicom_io.receiver.negotiation import supported_contexts
+from dicom_io.secure_server import SecureAssociationServer
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
 from dicom_io.spool import Spool, StoredInstance, identify
 from dicom_io.statuses import EchoStatus, EventStatus, Rejection, StoreStatus
+from dicom_io.tls import Renewed, server_context
+from sgmri.audit import Auditor
 from sgmri.errors import MalformedInstance
 from sgmri.settings import Listener
 
@@ -46,10 +52,13 @@ class Callbacks:
         be quick.
     committed
         Called with a storage commitment result.
+    audit
+        Called with who was refused.
     """
 
     stored: Callable[[StoredInstance], None]
     committed: Callable[[CommitmentResult], None]
+    audit: Auditor = lambda event: None
 
 
 class StorageScp:
@@ -69,7 +78,9 @@ class StorageScp:
         self._settings = settings
         self._spool = spool
         self._callbacks = callbacks
-        self._server: ThreadedAssociationServer | None = None
+        self._tls = Renewed(partial(server_context, settings.tls), settings.tls.files) if settings.tls.is_on else None
+        self._plain: ThreadedAssociationServer | None = None
+        self._secure: ThreadedAssociationServer | None = None
         self._ae = self._application_entity()
 
     def _application_entity(self) -> AE:
@@ -90,22 +101,39 @@ class StorageScp:
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on."""
-        assert self._server is not None
-        return int(self._server.server_address[1])
+        """The TCP port that is listened on without TLS."""
+        assert self._plain is not None
+        return int(self._plain.server_address[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The TCP port that is listened on with TLS."""
+        assert self._secure is not None
+        return int(self._secure.server_address[1])
 
     def start(self) -> None:
-        """Begin to accept associations, in threads of their own."""
-        self._server = self._ae.start_server(
-            (self._settings.host, self._settings.port), block=False, evt_handlers=self._handlers()
-        )
+        """Begin to accept associations, in threads of their own; raises OSError if a port cannot be had."""
+        host, tls = self._settings.host, self._settings.tls
+        if self._tls is not None:
+            self._secure = self._ae.make_server(
+                (host, tls.port),
+                evt_handlers=self._handlers(),
+                server_class=SecureAssociationServer,
+                tls=self._tls,
+                handshake_timeout_s=self._settings.request_timeout_s,
+                refused=self._refused,
+            )
+            self._ae._servers.append(self._secure)  # as start_server does, which knows no server of ours
+            threading.Thread(target=self._secure.serve_forever, name="accept", daemon=True).start()
+        if self._tls is None or tls.plain:
+            self._plain = self._ae.start_server((host, self._settings.port), block=False, evt_handlers=self._handlers())
         _log.info("listening for associations")
 
     def stop(self) -> None:
         """Stop accepting and end what runs."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
+        for server in filter(None, (self._plain, self._secure)):
+            server.shutdown()
+        self._plain = self._secure = None
 
     def _handlers(self) -> list[Any]:
         return [
@@ -119,17 +147,29 @@ class StorageScp:
         ]
 
     def _admit(self, event: evt.Event) -> None:
-        # pynetdicom compares AE titles only; one that comes from another address than its own is renamed to a title
-        # that is not on the list, and so rejected with "calling AE title not recognised" (PS3.8 9.3.4)
+        # pynetdicom compares AE titles only; one that comes from elsewhere, or with another certificate, is renamed
+        # to a title that is not on the list, and so rejected with "calling AE title not recognised" (PS3.8 9.3.4)
         primitive = event.assoc.requestor.primitive
         assert primitive is not None
-        if not admits(self._settings.peers, primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""):
+        title, address = primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""
+        transport = event.assoc.dul.socket
+        caller = caller_of(None if transport is None else transport.socket, address)
+        why = objection(self._settings.peers, title, caller)
+        if primitive.called_ae_title.strip() != self._settings.ae_title.strip():
+            why = "the called AE title is not ours"
+        if why:
+            _log.warning("association from %s rejected: %s", address, why)
+            self._callbacks.audit(refusal(title, address, why))
             primitive.calling_ae_title = _unguessable()
             return
         proposed = {str(context.abstract_syntax) for context in primitive.presentation_context_definition_list}
         if proposed - {VERIFICATION, STORAGE_COMMITMENT} and not self._spool.has_room(0):
             event.assoc.acse.send_reject(*Rejection.CONGESTION.fields)
             event.assoc.kill()
+
+    def _refused(self, address: str, why: str) -> None:
+        _log.warning("secure connection from %s refused: %s", address, why)
+        self._callbacks.audit(refusal("", address, f"TLS: {why}"))
 
     def _store(self, event: evt.Event) -> StoreStatus:
         request: Any = event.request

@@ -19,6 +19,7 @@ from sgmri import logs
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
+from worker.audit import auditor
 from worker.database import set_aside_if_damaged, sqlite_url
 from worker.destinations import targets
 from worker.journal import Journal
@@ -72,7 +73,9 @@ class ListenerService:
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
-        self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
+        self._scp = scp(
+            listener, self._spool, Callbacks(stored=self._stored, committed=self._committed, audit=auditor(settings))
+        )
 
     @property
     def port(self) -> int:
