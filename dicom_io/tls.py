@@ -82,8 +82,12 @@ class _ClientSocket(ssl.SSLSocket):
                 raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the certificate has another fingerprint")
         except OSError as error:
             context.failure = reason(error)
-            self.close()  # pynetdicom leaves a connection open that the peer has shut
             raise
+
+    def shutdown(self, how: int) -> None:
+        """Shut it down; that the peer was first is no error, after which pynetdicom would leave it open."""
+        with suppress(OSError):
+            super().shutdown(how)
 
 
 ClientContext.sslsocket_class = _ClientSocket

@@ -1,5 +1,6 @@
 """Both receivers of the listener, running, for tests that must hold for either."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,12 @@ class Running:
         return Destination(
             ae_title=called, host="127.0.0.1", port=self.scp.port, calling_ae_title=calling, timeout_s=5.0
         )
+
+    def refusal(self) -> AuditEvent:
+        """Return who was refused last; the other side may hear of it before the event is written."""
+        while not self.refused:
+            time.sleep(0.01)
+        return self.refused.pop()
 
     def files(self) -> list[Path]:
         """Return the files of the instances that were told, made from segments where necessary."""

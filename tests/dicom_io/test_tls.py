@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import serialization
 from dicom_io.network import Destination, echo
 from dicom_io.scu import StoreScu, sendable
 from dicom_io.tls import Renewed, client_context, server_context
-from sgmri.errors import ConfigError
+from sgmri.audit import Action, Outcome
+from sgmri.errors import ConfigError, PeerUnavailable
+from sgmri.settings import Peer
 from sgmri.settings_tls import ListenerTls, OutletTls
 from tests import receivers
 from tests.certificates import Authority, Pair
@@ -118,6 +120,37 @@ def test_a_silent_client_keeps_nobody_out(secured: Secured, scanner: OutletTls, 
             echo(destination(place, scanner))
             assert stream.recv(1) == b""
         assert place.refused == []
+
+
+def test_who_is_refused_is_audited(secured: Secured, authority: Authority, scanner: OutletTls) -> None:
+    """Unknown AE title, address or certificate, and a handshake that fails: each by its name."""
+    other, expired = authority.issue("other", ["other.example"]), authority.issue("expired", days=(-3, -1))
+    peers = (
+        Peer(ae_title="SCANNER", certificate_names=("scanner.example",)),
+        Peer(ae_title="ELSEWHERE", host="192.0.2.0/24"),
+    )
+    nobody: dict[str, str] = {"certificate": "", "key": ""}
+    cases = [
+        ({}, "STRANGER", "STRANGER@127.0.0.1", "the calling AE title is not configured"),
+        ({}, "ELSEWHERE", "ELSEWHERE@127.0.0.1", "the address is not the one configured for the calling AE title"),
+        (_files(other), "SCANNER", "SCANNER@127.0.0.1", "the certificate is not the one configured for the calling AE"),
+        (_files(expired), "SCANNER", "@127.0.0.1", "TLS: certificate verify failed: certificate has expired"),
+        (nobody, "SCANNER", "@127.0.0.1", "TLS: peer did not return a certificate"),
+    ]
+    with secured(peers=peers) as place:
+        for changes, calling, who, detail in cases:
+            to = replace(destination(place, replace(scanner, **changes)), calling_ae_title=calling)  # type: ignore[arg-type]
+            with pytest.raises(PeerUnavailable):
+                echo(to)
+            event = place.refusal()
+            assert (event.action, event.outcome, event.who) == (Action.REFUSE, Outcome.FAILURE, who)
+            assert event.detail.startswith(detail)
+        echo(destination(place, scanner))
+        assert place.refused == []
+
+
+def _files(pair: Pair) -> dict[str, str]:
+    return {"certificate": str(pair.certificate), "key": str(pair.key)}
 
 
 def test_plain_associations_have_a_port_of_their_own(secured: Secured, tls: ListenerTls, scanner: OutletTls) -> None:

@@ -88,7 +88,6 @@ class World:
     ) -> tuple[str, str]:
         """Call a listener with openssl; return what it made of that, and what the caller was told."""
         place = self.listener(kind)
-        place.refused.clear()
         request = wire.pdu(1, wire.request_body(calling=calling)) + GOODBYE
         if plain:
             with wire.calling(place) as peer:
@@ -101,7 +100,8 @@ class World:
         if said[:1] == b"\2":
             assert place.refused == []
             return "accepted", ""
-        (event,) = place.refused
+        event = place.refusal()
+        assert place.refused == []
         assert event.action is Action.REFUSE
         assert event.who == (f"{calling}@127.0.0.1" if said[:1] == b"\3" else "@127.0.0.1")
         return event.detail.removeprefix("TLS: "), REJECTED[said[7:10]] if said[:1] == b"\3" else told
