@@ -11,7 +11,7 @@ from typing import Any
 
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_io.tls import Renewed, reason
+from dicom_io.tls import Renewed, is_refusal, reason, secured
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +45,7 @@ class SecureAssociationServer(ThreadedAssociationServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, of which nothing is read or sent yet."""
         connection, address = super().get_request()
-        try:
-            context = self._tls.context()
-            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
-        except OSError:
-            connection.close()
-            raise
+        return secured(connection, self._tls), address
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Shake hands, then serve the association."""
@@ -58,10 +53,11 @@ class SecureAssociationServer(ThreadedAssociationServer):
         request.settimeout(self._handshake_timeout_s)
         try:
             request.do_handshake()
-        except (ssl.SSLEOFError, TimeoutError, ConnectionError):
-            _log.warning("secure connection from %s ended: it was silent, too slow, or gone", client_address[0])
-        except ssl.SSLError as error:
-            self._refused(str(client_address[0]), reason(error))
+        except OSError as error:
+            if is_refusal(error):
+                self._refused(str(client_address[0]), reason(error))
+            else:
+                _log.warning("secure connection from %s ended: it was silent, too slow, or gone", client_address[0])
         else:
             request.settimeout(None)  # as pynetdicom expects it
             super().process_request_thread(request, client_address)

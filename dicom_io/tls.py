@@ -11,6 +11,7 @@ PS3.15 B.12 and B.13 (profiles), RFC 9325 4 (cipher suites), RFC 8996 (no TLS 1.
 
 import hashlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -150,10 +151,31 @@ class Renewed:
         return stamps
 
 
+def secured(connection: socket.socket, tls: Renewed) -> ssl.SSLSocket:
+    """Return an accepted connection as a secure one, of which nothing is read or sent yet.
+
+    Raises
+    ------
+    OSError
+        If the peer has gone already; then it is closed.
+    """
+    try:
+        connection.getpeername()  # of one that has gone, wrap_socket would leave something open
+        return tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    except OSError:
+        connection.close()
+        raise
+
+
 def fingerprint(connection: ssl.SSLSocket) -> str:
     """Return the SHA-256 fingerprint of the peer's certificate in hexadecimal digits; empty where it showed none."""
     encoded = connection.getpeercert(binary_form=True)
     return hashlib.sha256(encoded).hexdigest() if encoded else ""
+
+
+def is_refusal(error: OSError) -> bool:
+    """Tell whether a handshake failed by what was said in it; else the peer was silent, too slow, or gone."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
 
 
 def reason(error: OSError) -> str:

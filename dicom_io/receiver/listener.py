@@ -22,7 +22,7 @@ from dicom_io.receiver.association import Association, Place
 from dicom_io.receiver.negotiation import supported_contexts
 from dicom_io.scp import Callbacks
 from dicom_io.spool import Spool
-from dicom_io.tls import Renewed, reason, server_context
+from dicom_io.tls import Renewed, is_refusal, reason, secured, server_context
 from sgmri.settings import Listener
 
 _log = logging.getLogger(__name__)
@@ -117,8 +117,6 @@ class Receiver:
         while True:
             try:
                 connection, (address, *_) = listening.accept()
-                if tls is not None:
-                    connection = _wrapped(connection, tls)
             except OSError as error:
                 if listening.fileno() < 0 or not _is_listening(listening):
                     return
@@ -126,6 +124,12 @@ class Receiver:
                 _log.error("a connection could not be accepted (errno %s)", error.errno)
                 pause.wait(_BREATH_S)
                 continue
+            if tls is not None:
+                try:
+                    connection = secured(connection, tls)
+                except OSError:
+                    _log.warning("secure connection from %s ended before it began", address)
+                    continue
             self._begin(connection, str(address))
 
     def _begin(self, connection: socket.socket, address: str) -> None:
@@ -159,12 +163,12 @@ class Receiver:
         connection.settimeout(self._settings.request_timeout_s)  # of the whole handshake
         try:
             connection.do_handshake()
-        except (ssl.SSLEOFError, TimeoutError, ConnectionError):
-            _log.warning("secure connection from %s ended: it was silent, too slow, or gone", address)
-            return False
-        except ssl.SSLError as error:
-            _log.warning("secure connection from %s refused: %s", address, reason(error))
-            self._place.callbacks.audit(refusal("", address, f"TLS: {reason(error)}"))
+        except OSError as error:
+            if is_refusal(error):
+                _log.warning("secure connection from %s refused: %s", address, reason(error))
+                self._place.callbacks.audit(refusal("", address, f"TLS: {reason(error)}"))
+            else:
+                _log.warning("secure connection from %s ended: it was silent, too slow, or gone", address)
             return False
         return True
 
@@ -182,15 +186,6 @@ class Receiver:
 def _is_listening(listening: socket.socket) -> bool:
     # after shutdown a listening socket accepts no more, but is still open
     return bool(listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-
-
-def _wrapped(connection: socket.socket, tls: Renewed) -> socket.socket:
-    """Make it a secure connection, of which nothing is read or sent yet."""
-    try:
-        return tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    except OSError:
-        connection.close()
-        raise
 
 
 def _shut(connection: socket.socket) -> None:

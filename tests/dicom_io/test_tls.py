@@ -3,6 +3,7 @@
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -120,6 +121,20 @@ def test_a_silent_client_keeps_nobody_out(secured: Secured, scanner: OutletTls, 
             echo(destination(place, scanner))
             assert stream.recv(1) == b""
         assert place.refused == []
+
+
+def test_a_client_that_is_gone_at_once_harms_nobody(
+    secured: Secured, scanner: OutletTls, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that is reset before, or in, its handshake ends alone, and is neither a bug nor a refusal."""
+    with secured() as place:
+        for said in [b"", b"\x16\x03\x01"] * 5:
+            with socket.create_connection(("127.0.0.1", place.scp.tls_port), timeout=30) as stream:
+                stream.sendall(said)
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        echo(destination(place, scanner))
+        assert place.refused == []
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_who_is_refused_is_audited(secured: Secured, authority: Authority, scanner: OutletTls) -> None:
