@@ -15,7 +15,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.services import VERIFICATION, Use, proposed
-from sgmri.errors import PeerRejects, PeerUnavailable, Undeliverable
+from dicom_io.tls import ClientContext, client_context
+from sgmri.errors import ConfigError, PeerRejects, PeerUnavailable, Undeliverable
+from sgmri.settings_tls import OutletTls
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class Destination:
         Who we say we are.
     timeout_s
         Limit for connecting, negotiating and each response.
+    tls
+        How the connection is secured; None, or without ``ca``: not at all.
     """
 
     ae_title: str
@@ -44,6 +48,13 @@ class Destination:
     port: int
     calling_ae_title: str = "SGMRI"
     timeout_s: float = 30.0
+    tls: OutletTls | None = None
+
+    def context(self) -> ClientContext | None:
+        """Return the context of the next connection; raises ConfigError if a file of it cannot be used."""
+        if self.tls is None or not self.tls.ca:
+            return None
+        return client_context(self.tls, where=f"destination {self.ae_title}")
 
 
 Context = tuple[str, Sequence[UID]]
@@ -76,7 +87,8 @@ def open_association(
     Raises
     ------
     PeerUnavailable
-        If the association is refused, rejected (for good: PeerRejects), aborted or times out.
+        If the association is refused, rejected (for good: PeerRejects), aborted or times out, or a certificate of ours
+        cannot be used (for now: it may be in the middle of its renewal).
     Undeliverable
         If the peer accepts none of the contexts.
     """
@@ -87,12 +99,18 @@ def open_association(
     ae.network_timeout = idle_timeout_s or destination.timeout_s
     for sop_class_uid, syntaxes in contexts:
         ae.add_requested_context(sop_class_uid, list(syntaxes))
+    try:
+        tls = destination.context()
+    except ConfigError as unusable:
+        raise PeerUnavailable(str(unusable)) from None
+    name = (destination.tls.server_name if destination.tls else "") or destination.host
     association = ae.associate(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
         ext_neg=[_scp_role(uid) for uid in scp_roles],
         evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
+        tls_args=None if tls is None else (tls, name),
     )
     if idle_timeout_s:
         association.network_timeout_response = "A-RELEASE"
@@ -106,6 +124,8 @@ def open_association(
     if not association.is_established:
         rejection = _rejection(association)
         happened = "rejected" if rejection else "aborted" if association.is_aborted else "not made"
+        if tls is not None and tls.failure:
+            happened = f"not made (TLS: {tls.failure})"
         error = PeerRejects if rejection and rejection.result == _REJECTED_PERMANENT else PeerUnavailable
         raise error(
             f"expected an association with {destination.ae_title}, found it {happened}; check that it runs, knows our "

@@ -34,8 +34,9 @@ class Receipt:
 
 
 def peer_name(ae_title: str, address: str) -> str:
-    """Return how the audit log names a peer: ``AE_TITLE@address``."""
-    return f"{ae_title}@{address}"
+    """Return how the audit log names a peer: ``AE_TITLE@address``; what strangers call themselves may be anything."""
+    title = "".join(letter if letter.isprintable() else "?" for letter in ae_title)
+    return f"{title}@{address}"
 
 
 def refusal(who: str, why: str) -> AuditEvent:

@@ -11,8 +11,10 @@ PS3.4 B.2.3 (statuses of C-STORE), PS3.4 J.3 (N-EVENT-REPORT of storage commitme
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -21,16 +23,19 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_io.callers import caller_of, objection
 from dicom_io.commitment import CommitmentResult, parse_result
 from dicom_io.header_scan import scan_file
 from dicom_io.headers import is_uid
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import no_delay
 from dicom_io.receipts import Receipt, peer_name, refusal
-from dicom_io.receiver.negotiation import admits, supported_contexts
+from dicom_io.receiver.negotiation import supported_contexts
+from dicom_io.secure_server import SecureAssociationServer
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
 from dicom_io.spool import Spool, StoredInstance, identify
 from dicom_io.statuses import EchoStatus, EventStatus, Rejection, StoreStatus
+from dicom_io.tls import Renewed, server_context
 from sgmri.audit import Auditor, forget
 from sgmri.errors import MalformedInstance
 from sgmri.settings import Listener
@@ -75,9 +80,11 @@ class StorageScp:
         self._settings = settings
         self._spool = spool
         self._callbacks = callbacks
-        self._server: ThreadedAssociationServer | None = None
+        self._tls = Renewed(partial(server_context, settings.tls), settings.tls.files) if settings.tls.is_on else None
+        self._plain: ThreadedAssociationServer | None = None
+        self._secure: ThreadedAssociationServer | None = None
         self._receipts: dict[Association, Receipt] = {}  # of the associations that are open
-        self._renamed: dict[Association, str] = {}  # who they were that are about to be rejected
+        self._renamed: dict[Association, tuple[str, str]] = {}  # who they were that are about to be rejected, and why
         self._ae = self._application_entity()
 
     def _application_entity(self) -> AE:
@@ -98,22 +105,39 @@ class StorageScp:
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on."""
-        assert self._server is not None
-        return int(self._server.server_address[1])
+        """The TCP port that is listened on without TLS."""
+        assert self._plain is not None
+        return int(self._plain.server_address[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The TCP port that is listened on with TLS."""
+        assert self._secure is not None
+        return int(self._secure.server_address[1])
 
     def start(self) -> None:
-        """Begin to accept associations, in threads of their own."""
-        self._server = self._ae.start_server(
-            (self._settings.host, self._settings.port), block=False, evt_handlers=self._handlers()
-        )
+        """Begin to accept associations, in threads of their own; raises OSError if a port cannot be had."""
+        host, tls = self._settings.host, self._settings.tls
+        if self._tls is not None:
+            self._secure = self._ae.make_server(
+                (host, tls.port),
+                evt_handlers=self._handlers(),
+                server_class=SecureAssociationServer,
+                tls=self._tls,
+                handshake_timeout_s=self._settings.request_timeout_s,
+                refused=self._not_secured,
+            )
+            self._ae._servers.append(self._secure)  # as start_server does, which knows no server of ours
+            threading.Thread(target=self._secure.serve_forever, name="accept", daemon=True).start()
+        if self._tls is None or tls.plain:
+            self._plain = self._ae.start_server((host, self._settings.port), block=False, evt_handlers=self._handlers())
         _log.info("listening for associations")
 
     def stop(self) -> None:
         """Stop accepting and end what runs."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
+        for server in filter(None, (self._plain, self._secure)):
+            server.shutdown()
+        self._plain = self._secure = None
         for association in list(self._receipts):
             self._ended(association, was_aborted=True)
 
@@ -141,7 +165,8 @@ class StorageScp:
 
     def _refused(self, association: Association, fields: tuple[int | None, ...]) -> None:
         why = next((one.when for one in Rejection if one.fields == fields), "the association cannot be accepted")
-        self._callbacks.audit(refusal(self._renamed.pop(association, _caller(association)), why))
+        who, why = self._renamed.pop(association, (_caller(association), why))
+        self._callbacks.audit(refusal(who, why))
 
     def _aborted(self, event: evt.Event) -> None:
         _log.warning("association aborted")
@@ -154,12 +179,17 @@ class StorageScp:
             receipt.tell(self._callbacks.audit)
 
     def _admit(self, event: evt.Event) -> None:
-        # pynetdicom compares AE titles only; one that comes from another address than its own is renamed to a title
-        # that is not on the list, and so rejected with "calling AE title not recognised" (PS3.8 9.3.4)
+        # pynetdicom compares AE titles only; one that comes from elsewhere, or with another certificate, is renamed
+        # to a title that is not on the list, and so rejected with "calling AE title not recognised" (PS3.8 9.3.4)
         primitive = event.assoc.requestor.primitive
         assert primitive is not None
-        if not admits(self._settings.peers, primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""):
-            self._renamed[event.assoc] = _caller(event.assoc)
+        title, address = primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""
+        transport = event.assoc.dul.socket
+        caller = caller_of(None if transport is None else transport.socket, address)
+        why = objection(self._settings.peers, title, caller)
+        if why:
+            _log.warning("association from %s rejected: %s", address, why)
+            self._renamed[event.assoc] = (_caller(event.assoc), why)
             primitive.calling_ae_title = _unguessable()
             return
         proposed = {str(context.abstract_syntax) for context in primitive.presentation_context_definition_list}
@@ -167,6 +197,10 @@ class StorageScp:
             event.assoc.acse.send_reject(*Rejection.CONGESTION.fields)
             self._refused(event.assoc, Rejection.CONGESTION.fields)
             event.assoc.kill()
+
+    def _not_secured(self, address: str, why: str) -> None:
+        _log.warning("secure connection from %s refused: %s", address, why)
+        self._callbacks.audit(refusal(peer_name("", address), f"TLS: {why}"))
 
     def _store(self, event: evt.Event) -> StoreStatus:
         request: Any = event.request

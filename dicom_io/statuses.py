@@ -90,7 +90,8 @@ class Rejection(Enum):
     CALLED_AE_TITLE = (1, 1, 7), "the called AE title is not listener.ae_title"
     CALLING_AE_TITLE = (
         (1, 1, 3),
-        "no peer of listener.peers has the calling AE title, or it calls from another address than its host",
+        "no peer of listener.peers has the calling AE title, or it calls from another address or with another "
+        "certificate than configured",
     )
     CONGESTION = (
         (2, 3, 1),

@@ -6,18 +6,23 @@ PS3.18 10.5 (Store), 10.6 (Search), I.2 (Store Instances Response: Failure Reaso
 """
 
 import logging
+import ssl
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from requests.adapters import HTTPAdapter
 
 from dicom_io.scu import PROBE_TIMEOUT_S, Refusal, Sendable
 from dicom_io.statuses import FAILURE_REASONS, HTTP_RESPONSES, Outcome, outcome_of
+from dicom_io.tls import Renewed, client_context
 from sgmri.errors import PeerBusy, PeerUnavailable, StoreRefused
+from sgmri.settings_tls import OutletTls
 
 _log = logging.getLogger(__name__)
 
@@ -41,15 +46,30 @@ class StowUserAgent:
         Value of the Authorization header; empty: none is sent.
     timeout_s
         Limit for connecting, and for each response.
+    tls
+        How https is secured; None: by Python's defaults and the authorities of the package certifi.
+
+    Raises
+    ------
+    ConfigError
+        If a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, url: str, *, authorisation: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, authorisation: str = "", timeout_s: float = 30.0, tls: OutletTls | None = None
+    ) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would overrule the authorisation
         if authorisation:
             self._session.headers["Authorization"] = authorisation
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._tls: Renewed | None = None
+        if tls is not None and self._url.startswith("https:"):
+            self._session.verify = tls.ca or True
+            self._tls = Renewed(partial(client_context, tls, where="destination by STOW-RS"), tls.files)
+            self._adapter = _SecureAdapter(self._tls.context(), tls)
+            self._session.mount("https://", self._adapter)
 
     def store(self, instances: Sequence[Sendable]) -> Iterator[tuple[Sendable, Refusal | None]]:
         """Store instances in one request.
@@ -115,6 +135,8 @@ class StowUserAgent:
         self._session.close()
 
     def _client(self, *, timeout_s: float | None = None, chunk_size: int = 1 << 20) -> DICOMwebClient:
+        if self._tls is not None:
+            self._adapter.use(self._tls.context())
         client = DICOMwebClient(
             self._url, session=self._session, timeout=timeout_s or self._timeout_s, chunk_size=chunk_size
         )
@@ -140,6 +162,31 @@ class StowUserAgent:
 
 def _unreadable(error: Exception) -> PeerBusy:
     return PeerBusy(f"expected DICOM JSON from the destination, found {type(error).__name__}; {_RETRY_LATER}")
+
+
+class _SecureAdapter(HTTPAdapter):
+    """Connections by a context of ours, which urllib3 gives the session's authorities."""
+
+    def __init__(self, context: ssl.SSLContext, tls: OutletTls) -> None:
+        self._context = context
+        self._tls = tls
+        super().__init__()
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Use another context for connections to come; those that are open are closed if it is another one."""
+        if context is not self._context:
+            self._context = context
+            self.poolmanager.clear()
+            self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the pools of connections."""
+        options["ssl_context"] = self._context
+        if self._tls.server_name:
+            options["server_hostname"] = self._tls.server_name
+        if not self._tls.check_name:
+            options["assert_hostname"] = False
+        super().init_poolmanager(*arguments, **options)
 
 
 def _refuse(response: requests.Response) -> NoReturn:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import profile_for
+from plugin.certificates import examine_certificates
 from plugin.listener import open_journal
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, PeerUnavailable
@@ -125,6 +126,8 @@ def _services(settings: Settings) -> Iterator[Check]:
         engine.close()
     except (ConfigError, EngineError) as error:
         yield _check("engine", False, str(error))
+    for examined in examine_certificates(settings):
+        yield _check(examined.name, not examined.problems, "; ".join(examined.problems) or examined.text)
     if not settings.listener.peers:
         yield Check(name="peers", verdict=Verdict.NOTE, text="none configured: every association will be rejected")
     if not settings.outlets:

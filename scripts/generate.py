@@ -83,6 +83,64 @@ def series_matrix() -> str:
     return "\n".join(lines) + "\n"
 
 
+def security_tls() -> str:
+    """Return what is accepted and refused over TLS, which the tests hold against the product, as Markdown."""
+    rows = tomllib.loads((ROOT / "tests" / "dicom_io" / "tls_table.toml").read_text(encoding="utf-8"))
+    suites = rows["suites"]
+    lines = [
+        "# Secure connections: what is accepted, and what is refused",
+        "",
+        "Both profiles of PS3.15 that are not retired: `bcp195` (B.12, BCP 195 RFC 8996, 9325 TLS) and",
+        "`bcp195-modified` (B.13). B.9 to B.11 are retired; who is configured for them connects all the same,",
+        "since they share suites with B.12. [Operations](operations.md) says how it is configured, [ADR",
+        "0025](adr/0025-tls.md) why so.",
+        "",
+        "Each row is tried by `tests/dicom_io/test_tls_table.py`: callers with `openssl s_client`, which",
+        "sends an A-ASSOCIATE-RQ, destinations with pynetdicom's server.",
+        "",
+        "## Versions and cipher suites",
+        "",
+        "| offered | listener | the client is told |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {row['name']} | {row['answer']} | {row.get('alert', '')} |" for row in rows["version"]]
+    lines += ["", "| cipher suite | bcp195 | bcp195-modified |", "|---|---|---|"]
+    lines += [f"| {name} (TLS 1.3) | accepted | accepted |" for name in suites["tls13"]]
+    lines += [f"| {name} | accepted | accepted |" for name in suites["bcp195"]]
+    lines += [f"| {name} | refused | accepted |" for name in suites["only_modified"]]
+    lines += [f"| {name} (TLS 1.3) | refused | refused: B.13 names it |" for name in suites["tls13_refused"]]
+    lines += [
+        "| every other one that OpenSSL has: CBC, SHA-1, static RSA, DHE, DSS, ARIA, Camellia, PSK, anonymous, NULL | "
+        "refused | refused |",
+        "",
+        "Refused means: no shared cipher, alert handshake failure. Python's library cannot name suites of TLS",
+        "1.3: those two of B.13 are missing. RSA keys below 2048 bits, curves below 224 bits and signatures",
+        "with SHA-1 are refused anywhere in a chain. Sessions are not resumed, and nothing is renegotiated.",
+        "",
+        "## Who calls",
+        "",
+        "| shows | listener | the client is told |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {row['what']} | {row['answer']} | {row.get('alert', '')} |" for row in rows["caller"]]
+    lines += [
+        "",
+        "What the listener says is what it logs and audits, with the AE title (where there is one) and the address.",
+        "",
+        "## Whom we call",
+        "",
+        "| the destination shows | result |",
+        "|---|---|",
+    ]
+    lines += [f"| {row['what']} | {row['answer']} |" for row in rows["destination"]]
+    lines += [
+        "",
+        "Nothing is sent before certificate, name and fingerprint are known to be right. The same holds for https",
+        "(`tests/dicom_io/test_stow_tls.py`).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def viewer_rules() -> str:
     """Return which objects each viewer gets, and the rules that they are held against, as Markdown."""
     lines = [
@@ -123,6 +181,7 @@ SOURCES: dict[str, Callable[[], str]] = {
     "services": lambda: sgmri("services", "--markdown"),
     "modules": modules,
     "series-matrix": series_matrix,
+    "security-tls": security_tls,
     "viewer-rules": viewer_rules,
     "object-checks": object_checks,
     "conformance-statement": lambda: sgmri("conformance", "statement"),
@@ -160,7 +219,7 @@ def main() -> int:
     check: bool = parser.parse_args().check
 
     wanted = {ROOT / name: with_blocks((ROOT / name).read_text(encoding="utf-8"), name) for name in WITH_BLOCKS}
-    for name in ("settings", "series-matrix", "viewer-rules", "conformance-statement"):
+    for name in ("settings", "series-matrix", "security-tls", "viewer-rules", "conformance-statement"):
         wanted[ROOT / "docs" / f"{name}.md"] = SOURCES[name]()
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in stale:

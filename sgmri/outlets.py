@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgmri.errors import ConfigError
-from sgmri.setting_keys import check_ae_title, check_choice, check_port, setting
+from sgmri.setting_keys import check_ae_title, check_choice, check_port, setting, table
+from sgmri.settings_tls import OutletTls, check_outlet_tls
 
 OUTLET_KINDS = ("dimse", "stow")
 """C-STORE (PS3.4 Annex B), or Store Instances over the web (PS3.18 10.5)."""
@@ -44,6 +45,7 @@ class Outlet:
     label_map: bool = setting(False, "as delivery.label_map")
     refined_masks: bool = setting(False, "as delivery.refined_masks")
     cornerstone_tracking: bool = setting(False, "as delivery.cornerstone_tracking")
+    tls: OutletTls = table(OutletTls, "secure connections to it (PS3.15 B.12)")
 
     @property
     def proves(self) -> bool:
@@ -73,6 +75,7 @@ def check_outlets(outlets: Sequence[Outlet]) -> None:
         names.add(outlet.name.upper())
         check_choice(f"{path}.kind", outlet.kind, OUTLET_KINDS)
         check_choice(f"{path}.commitment", outlet.commitment, PROOFS)
+        check_outlet_tls(f"{path}.tls", outlet.tls, is_dimse=outlet.kind == "dimse")
         if outlet.kind == "dimse":
             check_ae_title(f"{path}.ae_title", outlet.ae_title)
             check_port(f"{path}.port", outlet.port)

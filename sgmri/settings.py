@@ -15,6 +15,7 @@ from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
 from sgmri.settings_audit import Audit, check_audit
+from sgmri.settings_tls import ListenerTls, OutletTls, check_caller, check_listener_tls, check_outlet_tls
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -28,7 +29,18 @@ class Peer:
     """A remote application entity that may open associations to the listener."""
 
     ae_title: str = _key("", "AE title that the peer calls with")
-    host: str = _key("", "IP address that it must come from; empty: any address")
+    host: str = _key("", "IP address or network (192.0.2.0/24) that it must come from; empty: any address")
+    certificate_sha256: tuple[str, ...] = _key(
+        (), "SHA-256 fingerprints, one of which its certificate must have, over TLS; empty: any that listener.tls takes"
+    )
+    certificate_names: tuple[str, ...] = _key(
+        (), "subject alternative names, one of which its certificate must bear, over TLS; empty: any"
+    )
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Whether it must show a certificate of its own."""
+        return bool(self.certificate_sha256 or self.certificate_names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,7 @@ class Listener:
     host: str = _key("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces")
     port: int = _key(11112, "TCP port; 0 takes a free one")
     peers: tuple[Peer, ...] = _table(tuple, "application entities that may call; everybody else is rejected")
+    tls: ListenerTls = _table(ListenerTls, "secure associations (PS3.15 B.12)")
     receiver: str = _key("own", "whose data path receives: own, or pynetdicom (slower; keeps instances in memory)")
     durability: str = _key(
         "strict",
@@ -176,6 +189,7 @@ class Delivery:
         3, "after this many failed connections in a row, a destination is left alone and only probed"
     )
     probe_interval_s: float = _key(30.0, "time between two probes of a destination that is left alone", unit="s")
+    tls: OutletTls = _table(OutletTls, "secure connections to it (PS3.15 B.12)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +257,7 @@ class Settings:
                 label_map=one.label_map,
                 refined_masks=one.refined_masks,
                 cornerstone_tracking=one.cornerstone_tracking,
+                tls=one.tls,
             ),
             *self.destination,
         )
@@ -275,10 +290,19 @@ def _check(settings: Settings) -> None:
     check_ae_title("listener.ae_title", settings.listener.ae_title)
     for place, peer in enumerate(settings.listener.peers):
         check_ae_title(f"listener.peers[{place}].ae_title", peer.ae_title)
+        check_caller(
+            f"listener.peers[{place}]",
+            peer.host,
+            peer.certificate_sha256,
+            tls=settings.listener.tls,
+            shows=peer.shows_certificate,
+        )
     if settings.delivery.ae_title:
         check_ae_title("delivery.ae_title", settings.delivery.ae_title)
     check_port("listener.port", settings.listener.port)
     check_port("delivery.port", settings.delivery.port)
+    check_listener_tls(settings.listener.tls, plain_port=settings.listener.port)
+    check_outlet_tls("delivery.tls", settings.delivery.tls, is_dimse=True)
     check_outlets(settings.destination)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")

@@ -1,5 +1,6 @@
 """Both receivers of the listener, running, for tests that must hold for either."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.services import MR_IMAGE
 from dicom_io.spool import Spool, StoredInstance
-from sgmri.audit import AuditEvent
+from sgmri.audit import Action, AuditEvent
 from sgmri.settings import Listener, Peer
 
 KINDS: dict[str, tuple[type[StorageScp] | type[Receiver], str]] = {
@@ -43,6 +44,19 @@ class Running:
         return Destination(
             ae_title=called, host="127.0.0.1", port=self.scp.port, calling_ae_title=calling, timeout_s=5.0
         )
+
+    def refusal(self) -> AuditEvent:
+        """Return who was refused last; the other side may hear of it before the event is written."""
+        while not self.refused:
+            time.sleep(0.01)
+        last = self.refused[-1]
+        self.events.remove(last)
+        return last
+
+    @property
+    def refused(self) -> list[AuditEvent]:
+        """Who was refused."""
+        return [event for event in self.events if event.action is Action.REFUSE]
 
     def files(self) -> list[Path]:
         """Return the files of the instances that were told, made from segments where necessary."""

@@ -76,6 +76,7 @@ def peer(settings: Settings, outlet: Outlet) -> Destination:
         port=outlet.port,
         calling_ae_title=settings.listener.ae_title,
         timeout_s=settings.delivery.timeout_s,
+        tls=outlet.tls,
     )
 
 
@@ -85,10 +86,12 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
     Raises
     ------
     ConfigError
-        If its secret cannot be read, or the library for STOW-RS is not installed.
+        If its secret, a certificate or a key cannot be read, or the library for STOW-RS is not installed.
     """
     if outlet.kind == "dimse":
-        return StoreScu(peer(settings, outlet), idle_timeout_s=settings.delivery.idle_timeout_s)
+        destination = peer(settings, outlet)
+        destination.context()  # what is wrong with its files is said now
+        return StoreScu(destination, idle_timeout_s=settings.delivery.idle_timeout_s)
     try:
         from dicom_io.stow import StowUserAgent  # needs the extra
     except ModuleNotFoundError as error:
@@ -96,7 +99,7 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
             f"expected {error.name} for the destination {outlet.name}, found none; pip install 'sgmri[stow]'"
         ) from None
     secret = _authorisation(outlet, environment)
-    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=settings.delivery.timeout_s)
+    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=settings.delivery.timeout_s, tls=outlet.tls)
 
 
 def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:

@@ -6,10 +6,11 @@ PS3.2 Annex N (template for conformance statements, 2024 and later)
 """
 
 from conformance.statement.annexes import annexes
-from conformance.statement.configuration import configuration, security
+from conformance.statement.configuration import configuration
 from conformance.statement.document import Document, Section, Table
 from conformance.statement.measurement import measure
 from conformance.statement.network import network
+from conformance.statement.security import security
 from conformance.statement.services import implementation_model, interoperability, introduction, overview
 from dicom_io import identity
 from sgmri import RESEARCH_USE_STATEMENT

@@ -7,6 +7,7 @@ PS3.8 9.2 (acceptor's part of the state machine), PS3.7 9.1.1, 9.1.5, 10.1.1 (C-
 
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_io import services
+from dicom_io.callers import Caller
 from dicom_io.receipts import Receipt, peer_name, refusal
 from dicom_io.receiver import commands, pdus
 from dicom_io.receiver.admission import Admission
@@ -23,6 +25,7 @@ from dicom_io.receiver.targets import Intake
 from dicom_io.scp import Callbacks
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.statuses import EchoStatus, Rejection
+from dicom_io.tls import close_notify
 from sgmri.errors import AssociationRejected, ProtocolViolation
 from sgmri.settings import Listener
 
@@ -64,16 +67,16 @@ class Association:
     ----------
     place
         What it shares with others.
-    connection, address
-        The accepted connection and where it comes from.
+    connection, caller
+        The accepted connection, after its handshake if it is a secure one, and who is on its other side.
     accepted
         Called when the peer may go on.
     """
 
-    def __init__(self, place: Place, connection: socket.socket, address: str, accepted: Callable[[], None]) -> None:
+    def __init__(self, place: Place, connection: socket.socket, caller: Caller, accepted: Callable[[], None]) -> None:
         self._place = place
         self._connection = connection
-        self._address = address
+        self._caller = caller
         self._accepted = accepted
         settings = place.settings
         pdus.wait_at_most(connection, socket.SO_SNDTIMEO, settings.network_timeout_s)
@@ -87,7 +90,7 @@ class Association:
         self._message: Message | None = None
         self._context_id = 0
         self._peer_max_pdu_bytes = 0
-        self._receipt = Receipt(who=peer_name("", address))
+        self._receipt = Receipt(who=peer_name("", caller.address))
         self._rejected_for = ""
         self._callbacks = replace(place.callbacks, stored=self._stored)
 
@@ -116,24 +119,24 @@ class Association:
         try:
             self._serve()
         except AssociationRejected as rejected:
-            _log.warning("association from %s rejected: %s", self._address, rejected)
+            _log.warning("association from %s rejected: %s", self._caller.address, rejected)
             self._rejected_for = str(rejected)
             return pdus.reject(rejected.result, rejected.source, rejected.reason)
         except ProtocolViolation as violation:
-            _log.warning("association with %s aborted: %s", self._address, violation)
+            _log.warning("association with %s aborted: %s", self._caller.address, violation)
             return pdus.abort(violation.source, violation.reason)
         except (TimeoutError, BlockingIOError):
-            _log.warning("connection from %s ended: it was silent or too slow", self._address)
+            _log.warning("connection from %s ended: it was silent or too slow", self._caller.address)
             return pdus.abort(0, 0) if self._contexts else b""
         except OSError:
-            _log.warning("connection from %s ended by the peer", self._address)
+            _log.warning("connection from %s ended by the peer", self._caller.address)
             return b""
         return pdus.RELEASE_RP
 
     def _serve(self) -> None:
         body = self._stream.request(self._place.settings.request_timeout_s)
-        self._receipt.who = peer_name(calling_ae_title(body), self._address)
-        negotiated = negotiate(body, self._place.settings, self._address, self._place.supported)
+        self._receipt.who = peer_name(calling_ae_title(body), self._caller.address)
+        negotiated = negotiate(body, self._place.settings, self._caller, self._place.supported)
         with self._place.admission.association(negotiated.calling_ae_title):
             self._check_room(negotiated)
             self._accepted()
@@ -212,6 +215,8 @@ class Association:
         with suppress(OSError):
             if last:
                 self._send(last)
+            if isinstance(self._connection, ssl.SSLSocket):
+                close_notify(self._connection)
             self._connection.shutdown(socket.SHUT_WR)
             ends_at = time.monotonic() + _LINGER_S
             while (left_s := ends_at - time.monotonic()) > 0:

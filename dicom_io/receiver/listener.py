@@ -1,24 +1,29 @@
 """The TCP side of the receiver: accept connections and give each a thread of its own.
 
-Nothing in the accepting thread waits for a peer (what a secure transport has to agree on belongs into the
-connection's thread, too). Connections that are not accepted as associations make room for who comes next, the oldest
+Nothing in the accepting threads waits for a peer: what a secure connection has to agree on belongs into its own thread,
+too. Connections that are not accepted as associations make room for who comes next, the oldest
 first: who only connects cannot shut out who calls.
 
 References
 ----------
-PS3.8 9.1 (transport connections)
+PS3.8 9.1 (transport connections), PS3.15 B.12 (secure ones have a port of their own)
 """
 
 import logging
 import socket
+import ssl
 import threading
 from contextlib import suppress
+from functools import partial
 
+from dicom_io.callers import caller_of
+from dicom_io.receipts import peer_name, refusal
 from dicom_io.receiver.admission import Admission
 from dicom_io.receiver.association import Association, Place
 from dicom_io.receiver.negotiation import supported_contexts
 from dicom_io.scp import Callbacks
 from dicom_io.spool import Spool
+from dicom_io.tls import Renewed, is_refusal, reason, secured, server_context
 from sgmri.settings import Listener
 
 _log = logging.getLogger(__name__)
@@ -50,35 +55,57 @@ class Receiver:
             admission=Admission(settings),
             supported=supported_contexts(),
         )
-        self._listening: socket.socket | None = None
-        self._accepting: threading.Thread | None = None
+        tls = settings.tls
+        self._tls = Renewed(partial(server_context, tls), tls.files) if tls.is_on else None
+        self._plain: socket.socket | None = None
+        self._secure: socket.socket | None = None
+        self._accepting: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._strangers: dict[socket.socket, None] = {}  # in the order in which they came
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on."""
-        assert self._listening is not None
-        return int(self._listening.getsockname()[1])
+        """The TCP port that is listened on without TLS."""
+        assert self._plain is not None
+        return int(self._plain.getsockname()[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The TCP port that is listened on with TLS."""
+        assert self._secure is not None
+        return int(self._secure.getsockname()[1])
 
     def start(self) -> None:
-        """Begin to accept associations, in threads of their own."""
+        """Begin to accept associations, in threads of their own; raises OSError if a port cannot be had."""
+        tls = self._settings.tls
+        try:
+            if self._tls is not None:
+                self._secure = self._listen(tls.port, self._tls)
+            if self._tls is None or tls.plain:
+                self._plain = self._listen(self._settings.port, None)
+        except OSError:
+            self.stop()
+            raise
+        _log.info("listening for associations")
+
+    def _listen(self, port: int, tls: Renewed | None) -> socket.socket:
         host = self._settings.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server((host, self._settings.port), family=family, backlog=_BACKLOG)
-        self._accepting = threading.Thread(target=self._accept, args=(self._listening,), name="accept", daemon=True)
-        self._accepting.start()
-        _log.info("listening for associations")
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        thread = threading.Thread(target=self._accept, args=(listening, tls), name="accept", daemon=True)
+        self._accepting[listening] = thread
+        thread.start()
+        return listening
 
     def stop(self) -> None:
         """Stop accepting, and end what runs."""
-        if self._listening is None or self._accepting is None:
-            return
-        _shut(self._listening)  # wakes the thread
-        self._accepting.join()
-        self._listening.close()
-        self._listening = None
+        for listening, accepting in self._accepting.items():
+            _shut(listening)  # wakes the thread
+            accepting.join()
+            listening.close()
+        self._accepting.clear()
+        self._plain = self._secure = None
         with self._lock:
             running = dict(self._connections)
         for connection in running:
@@ -86,7 +113,7 @@ class Receiver:
         for thread in running.values():
             thread.join()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket, tls: Renewed | None) -> None:
         pause = threading.Event()
         while True:
             try:
@@ -98,6 +125,12 @@ class Receiver:
                 _log.error("a connection could not be accepted (errno %s)", error.errno)
                 pause.wait(_BREATH_S)
                 continue
+            if tls is not None:
+                try:
+                    connection = secured(connection, tls)
+                except OSError:
+                    _log.warning("secure connection from %s ended before it began", address)
+                    continue
             self._begin(connection, str(address))
 
     def _begin(self, connection: socket.socket, address: str) -> None:
@@ -118,11 +151,27 @@ class Receiver:
     def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            Association(self._place, connection, address, lambda: self._accepted(connection)).run()
+            if isinstance(connection, ssl.SSLSocket) and not self._shake_hands(connection, address):
+                return
+            caller = caller_of(connection, address)
+            Association(self._place, connection, caller, lambda: self._accepted(connection)).run()
         except Exception as error:  # noqa: BLE001 - border: one association's thread must not end unseen
             _log.error("an association ended by a bug", exc_info=error)
         finally:
             self._end(connection)
+
+    def _shake_hands(self, connection: ssl.SSLSocket, address: str) -> bool:
+        connection.settimeout(self._settings.request_timeout_s)  # of the whole handshake
+        try:
+            connection.do_handshake()
+        except OSError as error:
+            if is_refusal(error):
+                _log.warning("secure connection from %s refused: %s", address, reason(error))
+                self._place.callbacks.audit(refusal(peer_name("", address), f"TLS: {reason(error)}"))
+            else:
+                _log.warning("secure connection from %s ended: it was silent, too slow, or gone", address)
+            return False
+        return True
 
     def _accepted(self, connection: socket.socket) -> None:
         with self._lock:
@@ -141,5 +190,6 @@ def _is_listening(listening: socket.socket) -> bool:
 
 
 def _shut(connection: socket.socket) -> None:
+    # Not SSLSocket's own, which takes the thread that waits in it its words
     with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

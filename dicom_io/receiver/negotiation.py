@@ -24,13 +24,14 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
+from dicom_io.callers import Caller, objection
 from dicom_io.headers import LIBRARY_ERRORS
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import MAX_CONTEXTS
 from dicom_io.services import Role, Use, for_use
 from dicom_io.statuses import Rejection
 from sgmri.errors import ProtocolViolation
-from sgmri.settings import Listener, Peer
+from sgmri.settings import Listener
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 Annex A.2.1
 _FIXED = struct.Struct(">H2x16s16s32x")
@@ -84,12 +85,7 @@ def supported_contexts() -> list[PresentationContext]:
     return contexts
 
 
-def admits(peers: tuple[Peer, ...], calling_ae_title: str, address: str) -> bool:
-    """Tell whether a peer of this AE title may call from this address; an empty list admits nobody."""
-    return any(peer.ae_title.strip() == calling_ae_title and peer.host in ("", address) for peer in peers)
-
-
-def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence[PresentationContext]) -> Negotiated:
+def negotiate(body: bytes, settings: Listener, caller: Caller, supported: Sequence[PresentationContext]) -> Negotiated:
     """Answer an association request.
 
     Parameters
@@ -98,8 +94,8 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
         The A-ASSOCIATE-RQ PDU after its first six bytes.
     settings
         Our AE title, the peers and the largest PDU.
-    address
-        Where the peer calls from.
+    caller
+        Who calls.
     supported
         What :func:`supported_contexts` returned.
 
@@ -110,7 +106,7 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
     ProtocolViolation
         If the request cannot be understood.
     """
-    calling_ae_title = _calling(body, settings, address)
+    title = _admitted(body, settings, caller)
     body = body[: _FIXED.size] + _known(body[_FIXED.size :], _ITEM_TYPES)
     _check_contexts(body[_FIXED.size :])
     try:
@@ -130,7 +126,7 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
     except (*LIBRARY_ERRORS, Warning):  # a warning of pydicom's where warnings are errors
         raise ProtocolViolation("expected an A-ASSOCIATE-RQ whose items can be decoded (PS3.8 9.3.2)") from None
     return Negotiated(
-        calling_ae_title=calling_ae_title,
+        calling_ae_title=title,
         contexts={
             context.context_id: Context(
                 abstract_syntax=str(context.abstract_syntax), transfer_syntax=str(context.transfer_syntax[0])
@@ -150,18 +146,18 @@ def negotiate(body: bytes, settings: Listener, address: str, supported: Sequence
     )
 
 
-def _calling(body: bytes, settings: Listener, address: str) -> str:
+def _admitted(body: bytes, settings: Listener, caller: Caller) -> str:
     if len(body) < _FIXED.size:
         raise ProtocolViolation("expected an A-ASSOCIATE-RQ of at least 68 bytes")
     version, called, calling = _FIXED.unpack_from(body)
-    called_ae_title, calling_ae_title = _title(called), _title(calling)
     if not version & 1:
         raise Rejection.PROTOCOL_VERSION.error("expected protocol version 1")
-    if called_ae_title != settings.ae_title.strip():
+    if _title(called) != settings.ae_title.strip():
         raise Rejection.CALLED_AE_TITLE.error("the called AE title is not ours")
-    if not admits(settings.peers, calling_ae_title, address):
-        raise Rejection.CALLING_AE_TITLE.error("the calling AE title or its address is not configured")
-    return calling_ae_title
+    why = objection(settings.peers, _title(calling), caller)
+    if why:
+        raise Rejection.CALLING_AE_TITLE.error(why)
+    return _title(calling)
 
 
 def calling_ae_title(body: bytes) -> str:

@@ -72,8 +72,8 @@ def _listen(settings: Settings, config: Path | None) -> int:
             service.start()
         except OSError as error:
             print(
-                f"sgmri: cannot listen on {settings.listener.host}:{settings.listener.port}: {error.strerror}; choose "
-                "another listener.port, or stop what uses it",
+                f"sgmri: cannot listen on {settings.listener.host}:{_ports(settings)}: {error.strerror}; choose "
+                "another listener.port (listener.tls.port), or stop what uses it",
                 file=sys.stderr,
             )
             return 1
@@ -82,6 +82,13 @@ def _listen(settings: Settings, config: Path | None) -> int:
     if gave_up.is_set():
         _log.error("the audit log cannot be written: the listener ends (audit.on_failure)")
     return int(gave_up.is_set())
+
+
+def _ports(settings: Settings) -> str:
+    tls, plain = settings.listener.tls, str(settings.listener.port)
+    if not tls.is_on:
+        return plain
+    return f"{tls.port} or {plain}" if tls.plain else str(tls.port)
 
 
 def _serve_all(settings: Settings, config: Path | None) -> int:

@@ -12,7 +12,6 @@ from pynetdicom import AE, build_role
 
 from dicom_io.commitment import parse_result
 from dicom_io.network import echo
-from dicom_io.receiver.negotiation import admits
 from dicom_io.scp import Callbacks
 from dicom_io.services import MR_IMAGE, SERVICES, STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
 from dicom_io.spool import Spool, StoredInstance
@@ -202,12 +201,6 @@ def test_rubbish_on_the_port_harms_nobody(running: Run, tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", place.scp.port), timeout=5) as stream:
                 stream.sendall(rubbish)
         echo(place.destination())
-
-
-def test_an_empty_list_admits_nobody() -> None:
-    """Deny by default: without peers no title and address may call."""
-    assert not admits((), "SCANNER", "127.0.0.1")
-    assert admits((Peer(ae_title="SCANNER", host="10.0.0.1"),), "SCANNER", "10.0.0.1")
 
 
 def test_a_commitment_result_comes_on_the_peers_own_association(running: Run, tmp_path: Path) -> None:

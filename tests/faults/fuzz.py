@@ -21,6 +21,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from dicom_io.callers import Caller
 from dicom_io.header_scan import scan
 from dicom_io.receiver import commands
 from dicom_io.receiver.admission import Admission
@@ -106,7 +107,7 @@ class Fuzz:
         with suppress(AssociationError, MalformedInstance):
             match luck.randrange(8):
                 case 0:
-                    negotiate(damaged(self._body, luck), self._settings, "127.0.0.1", self._supported)
+                    negotiate(damaged(self._body, luck), self._settings, Caller(address="127.0.0.1"), self._supported)
                 case 1:
                     commands.response(commands.decode(damaged(self._command, luck)), 0)
                 case 2:
@@ -137,7 +138,7 @@ class Fuzz:
         with ours, theirs:
             theirs.sendall(content[:_MOST_BYTES])
             theirs.shutdown(socket.SHUT_WR)
-            Association(self._place, ours, "127.0.0.1", lambda: None).run()
+            Association(self._place, ours, Caller(address="127.0.0.1"), lambda: None).run()
 
 
 def damaged(content: bytes, luck: random.Random) -> bytes:

@@ -28,6 +28,7 @@ from plugin.parts import free_port, orthanc_config
 from plugin.processes import Processes
 from sgmri.errors import PeerUnavailable
 from sgmri.settings import Peer
+from sgmri.settings_tls import ListenerTls
 from tests import receivers
 
 CALLER = "SUITE"
@@ -81,6 +82,16 @@ def _own(kind: str) -> Callable[[Path, int, int], Iterator[Running]]:
             yield Running(ae_title="SGMRI", port=port)
 
     return start
+
+
+def _own_tls(directory: Path, port: int, our_port: int) -> Iterator[Running]:
+    tls = certificates(directory)
+    secure = ListenerTls(
+        certificate=str(directory / "peer.pem"), key=str(directory / "peer.key"), ca=str(tls.ca), port=port
+    )
+    timeouts = {"network_timeout_s": _STUCK_S, "request_timeout_s": _STUCK_S}
+    with receivers.running("own", directory / "spool", peers=(Peer(ae_title=CALLER),), tls=secure, **timeouts):
+        yield Running(ae_title="SGMRI", port=port, tls=tls)
 
 
 def _program(directory: Path, port: int, ae_title: str, *command: str, tls: Tls | None = None) -> Iterator[Running]:
@@ -173,6 +184,9 @@ PEERS: Mapping[str, RealPeer] = MappingProxyType(
         "sgmri": RealPeer(title="our listener", program="python", roles=_STORAGE, start=_own("own")),
         "sgmri-journal": RealPeer(
             title="our listener, policy journal", program="python", roles=_STORAGE, start=_own("own-journal")
+        ),
+        "sgmri-tls": RealPeer(
+            title="our listener over TLS", program="python", roles=_STORAGE | {"tls"}, start=_own_tls
         ),
         "orthanc": RealPeer(
             title="Orthanc", program="Orthanc", roles=_STORAGE | {"query", "commitment"}, start=_orthanc

@@ -12,11 +12,14 @@ import pytest
 from conformance.network.link import Wire
 from conformance.network.run import run
 from conformance.network.session import Setup, Tls
-from conformance.report import Report
+from conformance.report import Outcome, Report
 from dicom_io.network import Destination
 from sgmri.errors import ConfigError, PeerUnavailable
+from sgmri.settings import Peer as KnownPeer
+from sgmri.settings_tls import ListenerTls
 from tests.conformance.network.peer import AE_TITLE, CALLER, TIMEOUT_S, Peer
 from tests.conformance.network.real_peers import certificates
+from tests.receivers import running
 
 
 class SecurePeer(Peer):
@@ -102,6 +105,24 @@ def test_a_sound_secure_peer_fails_no_check(tmp_path: Path) -> None:
     assert tables["tls.versions"]["TLS 1.2"] == "accepted"
     assert tables["tls.versions"]["TLS 1.0"] != "accepted"
     assert tables["tls.ciphers"]["ECDHE-ECDSA-AES256-GCM-SHA384"] == "accepted"
+
+
+def test_our_listener_fails_no_check(tmp_path: Path) -> None:
+    """Over TLS it answers C-ECHO, by TLS 1.2 and 1.3 and strong suites alone, and only who is known."""
+    checked = certificates(tmp_path)
+    secure = ListenerTls(
+        certificate=str(tmp_path / "peer.pem"), key=str(tmp_path / "peer.key"), ca=str(checked.ca), port=0
+    )
+    with running("own", tmp_path / "spool", peers=(KnownPeer(ae_title=CALLER),), tls=secure) as place:
+        port = place.scp.tls_port
+        to = Destination(ae_title="SGMRI", host="127.0.0.1", port=port, calling_ae_title=CALLER, timeout_s=5.0)
+        report = _tested(Setup(destination=to, roles=frozenset({"tls"}), tls=checked))
+        assert place.refused
+    assert [(entry.id, entry.result.text) for entry in report.failed] == []
+    assert {entry.id for entry in report.entries if entry.result.outcome is Outcome.PASS} >= {
+        "tls.echo", "tls.versions", "tls.ciphers", "tls.no-certificate", "tls.refused-certificate", "tls.plain",
+        "tls.silent",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("peer_class", list(FAULTS), ids=lambda peer_class: peer_class.__name__)
