@@ -122,11 +122,11 @@ def open_association(
             NO_CONTEXT,
         )
     if not association.is_established:
-        rejection = _rejection(association)
-        happened = "rejected" if rejection else "aborted" if association.is_aborted else "not made"
+        refused = rejection(association)
+        happened = "rejected" if refused else "aborted" if association.is_aborted else "not made"
         if tls is not None and tls.failure:
             happened = f"not made (TLS: {tls.failure})"
-        error = PeerRejects if rejection and rejection.result == _REJECTED_PERMANENT else PeerUnavailable
+        error = PeerRejects if refused and refused.result == _REJECTED_PERMANENT else PeerUnavailable
         raise error(
             f"expected an association with {destination.ae_title}, found it {happened}; check that it runs, knows our "
             "AE title and may be reached from here"
@@ -188,8 +188,8 @@ def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _rejection(association: Association) -> A_ASSOCIATE | None:
-    """Return the peer's rejection.
+def rejection(association: Association) -> A_ASSOCIATE | None:
+    """Return the peer's rejection of an association that we asked for; None where it did not reject.
 
     When the peer has closed the connection before our thread looks at it, pynetdicom takes that for a failed
     connection, aborts, and leaves the rejection in its queue.

@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from conformance import pacs_archive
 from conformance.pacs import PacsBehaviour, SmallPacs
 from conformance.phantoms import CANARIES, make, make_non_mr
-from dicom_io.network import settle
+from dicom_io.network import rejection, settle
 from sgmri.errors import ConfigError
 
 PACS, US = "SMALLPACS", "TESTER"
@@ -177,7 +177,7 @@ def test_echo_is_answered(pacs: SmallPacs) -> None:
 def test_wrong_ae_titles_are_rejected(pacs: SmallPacs, calling: str, called: str) -> None:
     """An unknown calling AE title, or a called one that is not ours, gets no association."""
     with associated(pacs, Verification, calling=calling, called=called) as association:
-        assert association.is_rejected
+        assert rejection(association)
         assert not association.is_established
 
 

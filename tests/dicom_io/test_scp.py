@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from pynetdicom import AE, build_role
 
 from dicom_io.commitment import parse_result
-from dicom_io.network import echo
+from dicom_io.network import echo, rejection
 from dicom_io.scp import Callbacks
 from dicom_io.services import MR_IMAGE, SERVICES, STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
 from dicom_io.spool import Spool, StoredInstance
@@ -95,9 +95,7 @@ def test_below_the_watermark_no_association_for_storage_is_accepted(running: Run
     with running(Spool(tmp_path / "spool", min_free_bytes=1 << 60)) as place:
         ae = AE(ae_title="SCANNER")
         ae.add_requested_context(MR, ExplicitVRLittleEndian)
-        rejected = ae.associate("127.0.0.1", place.scp.port, ae_title="SGMRI")
-        assert rejected.is_rejected
-        answer = rejected.acceptor.primitive
+        answer = rejection(ae.associate("127.0.0.1", place.scp.port, ae_title="SGMRI"))
         assert answer is not None
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
         echo(place.destination())
