@@ -74,7 +74,7 @@ class ClientContext(ssl.SSLContext):
 
 class _ClientSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
-        """Shake hands; whoever is on the other side learns nothing of ours before its certificate is known."""
+        """Shake hands; nothing but the handshake goes to whoever has another certificate than it should."""
         context = self.context
         assert isinstance(context, ClientContext)
         try:

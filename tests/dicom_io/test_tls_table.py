@@ -52,6 +52,7 @@ class World:
             "future": self.ca.issue("future", days=(1, 3)),
             "revoked": self.ca.issue("revoked"),
             "self-signed": self.ca.issue("self-signed", self_signed=True),
+            "self-made": self.ca.issue("self-made", self_signed=True),
             "server": self.ca.issue("server", usage=ExtendedKeyUsageOID.SERVER_AUTH),
             "stranger": Authority(directory / "others", "another").issue("stranger"),
             "impostor": Authority(directory / "others", "ca").issue("impostor"),
@@ -63,6 +64,7 @@ class World:
             "modified": {"profile": "bcp195-modified"},
             "lenient": {"client_certificate_required": False},
             "plain": {"plain": True},
+            "device": {"ca": str(self.pairs["self-signed"].certificate)},
             "revoking": {"crl": str(self.crl)},
             "forgetful": {"crl": str(self.ca.revoke("old", last_day=-1))},
         }

@@ -212,14 +212,16 @@ def test_doctor_finds_this_machine_fit(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_doctor_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A broker and a destination that do not answer make exit code 1, each with what to check."""
+    """A broker and a destination that do not answer, and a certificate that is not there: each with what to check."""
     config = tmp_path / "sgmri.toml"
     config.write_text(
         f'[storage]\nstate_dir = "{tmp_path / "state"}"\n[broker]\nurl = "redis://127.0.0.1:1/0"\n'
         '[delivery]\nae_title = "PACS"\nport = 1\ntimeout_s = 2\n'
+        '[listener.tls]\ncertificate = "none.crt"\nkey = "none.key"\nca = "none.pem"\n'
     )
     assert main(["doctor", "--config", str(config)]) == 1
     printed = capsys.readouterr().out
+    assert "[FAIL] listener.tls: listener.tls certificate: expected a readable PEM file" in printed
     assert "[FAIL] broker" in printed
     assert "[FAIL] destination" in printed
     assert "[ok  ] journal" in printed
