@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
@@ -11,7 +12,7 @@ from pathlib import Path
 from celery import Celery, signals
 
 from dicom_io.spool import Spool
-from plugin.listener import open_journal, outbox_dir, spool_dir
+from plugin.listener import open_journal, outbox_dir, ship_audit, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
@@ -77,6 +78,10 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
             workplace().senders.close()
 
     register(app, workplace)
+    # in a process that works, for a thread does not survive a fork
+    signals.worker_process_init.connect(
+        lambda **_: ship_audit(settings, threading.Event()), weak=False, dispatch_uid="sgmri-audit"
+    )
     if reads:
         # in the process that reads, for a CUDA context does not survive a fork
         signals.worker_process_init.connect(lambda **_: _load(workplace), weak=False, dispatch_uid="sgmri")

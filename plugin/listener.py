@@ -1,6 +1,7 @@
 """The listener process: SCP, spool, journal and sweeper, and nothing that needs a GPU."""
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
 from worker.audit import auditor
+from worker.auditing.identities import identities
+from worker.auditing.syslog import start_shipping
 from worker.database import set_aside_if_damaged, sqlite_url
 from worker.destinations import targets
 from worker.journal import Journal
@@ -49,6 +52,14 @@ def outbox_dir(settings: Settings) -> Path:
     return Path(settings.storage.state_dir) / "outbox"
 
 
+def ship_audit(settings: Settings, stop: threading.Event) -> None:
+    """Send this host's audit log to the syslog server, if there is one, in a thread until told to stop."""
+    identify = None
+    if settings.audit.syslog_identity:
+        identify = identities(open_journal(settings), Spool(spool_dir(settings)))
+    start_shipping(settings, identify, stop=stop)
+
+
 class ListenerService:
     """Everything that the listener process runs.
 
@@ -67,6 +78,7 @@ class ListenerService:
             _log.error("the journal is damaged and was set aside; a new one is made from the spool")
         self.journal = open_journal(settings)
         self._give_up = give_up
+        self._stopped = threading.Event()
         self._auditor = auditor(settings, "listener")
         listener = settings.listener
         synced = listener.durability != "none"
@@ -100,11 +112,13 @@ class ListenerService:
         if not self._settings.listener.peers:
             _log.warning("no peer is configured: every association will be rejected (listener.peers)")
         self._indexer.start()
+        ship_audit(self._settings, self._stopped)
         self._scp.start()
         self._sweeper.start()
 
     def stop(self) -> None:
         """Stop listening and sweeping; write what the journal does not yet have."""
+        self._stopped.set()
         self._scp.stop()
         self._sweeper.stop()
         self._indexer.stop()

@@ -12,7 +12,7 @@ from conformance.statement.document import NOT_SUPPORTED, Section, Table
 from sgmri.outlets import Outlet
 from sgmri.settings import Peer, Settings, documented_keys
 
-COVERED = ("listener", "series", "delivery", "destination")
+COVERED = ("listener", "series", "delivery", "destination", "audit")
 """The tables of the settings that concern DICOM services."""
 LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "log")
 """Those that do not: queue and retention are no services; URLs of journal and broker may hold passwords."""
@@ -34,7 +34,6 @@ def configuration(settings: Settings) -> Section:
     other = (
         ("6.4", "Configuration of Media Storage Services"),
         ("6.5", "Configuration of Real-Time Video Services"),
-        ("6.6", "Configuration of Audit Trail"),
     )
     return Section(
         number="6",
@@ -60,6 +59,14 @@ def configuration(settings: Settings) -> Section:
                 blocks=("destination[].kind, url, authentication, secret_file, tls and commitment of 6.1.",),
             ),
             *(Section(number=number, title=title, blocks=(NOT_SUPPORTED,)) for number, title in other),
+            Section(
+                number="6.6",
+                title="Configuration of Audit Trail",
+                blocks=(
+                    "audit.* of 6.1. Audit messages (PS3.15 A.5) are sent over TLS or UDP (PS3.15 A.6, A.7); without "
+                    "audit.syslog_identity those about transfer and access name no study and no patient.",
+                ),
+            ),
         ),
     )
 

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 1 << 16
 _DIRECTORY = "audit"
-_LOCK = "lock"
+LOCK = "lock"
+"""The file whose lock a line is written under."""
 
 
 def audit_dir(settings: Settings) -> Path:
@@ -44,10 +45,10 @@ def files_of(directory: Path) -> list[Path]:
 
 
 @contextmanager
-def locked(directory: Path, *, exclusive: bool) -> Iterator[None]:
-    """Hold the lock of a host's log; raises OSError if it cannot be opened."""
+def locked(directory: Path, name: str = LOCK, *, exclusive: bool = True) -> Iterator[None]:
+    """Hold a lock of a host's log; raises OSError if it cannot be opened."""
     flags = os.O_RDWR | os.O_CREAT if exclusive else os.O_RDONLY
-    descriptor = os.open(directory / _LOCK, flags | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / name, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
@@ -98,7 +99,7 @@ class AuditFiles:
             If the disk refuses; then nothing of the line is left.
         """
         make_directory(self.directory)
-        with locked(self.directory, exclusive=True):
+        with locked(self.directory):
             for notice in self._take_up():
                 self._write(notice)
             self._write(event)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from sgmri.audit_chain import NO_LINES
 from sgmri.audit_faults import Fault, faults
-from worker.auditing.files import lines_of, locked
+from worker.auditing.files import LOCK, lines_of, locked
 from worker.auditing.heads import heads_in
 
 _SETTLE_S = 2.0
@@ -55,7 +55,7 @@ def _examine(directory: Path, engine: Engine, sleep: Callable[[float], None]) ->
     host = directory.name
     before = heads_in(engine).get(host)
     with ExitStack() as held:
-        if (directory / "lock").exists():
+        if (directory / LOCK).exists():
             held.enter_context(locked(directory, exclusive=False))
         lines = list(lines_of(directory))
     for _ in range(round(_SETTLE_S / _LOOK_S)):
