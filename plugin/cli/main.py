@@ -31,6 +31,7 @@ from plugin.cli import (
     show,
     status,
     suspend,
+    users,
     viewer,
 )
 from sgmri import RESEARCH_USE_STATEMENT
@@ -39,7 +40,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
-    *(model, benchmark, conformance, viewer, doctor, settings, services),
+    *(model, benchmark, conformance, viewer, users, doctor, settings, services),
 )
 
 
