@@ -34,6 +34,7 @@ OPEN: Final = (LOGIN, f"{LOGIN}/oidc", f"{LOGIN}/oidc/callback", f"{LOGIN}/style
 
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 _MAX_ANONYMOUS_BYTES: Final = 64 * 1024
+_MAX_TARGET_LENGTH: Final = 8000  # RFC 9110 4.1 asks for as many at least
 _LOOK_AGAIN_S: Final = 15.0
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -88,6 +89,7 @@ class Gate:
                 await answer(scope, receive, send)
 
     async def _pass(self, request: Request, send: Send) -> None:
+        _check_framing(request)
         if self._settings.has_tls and not _is_secure(request):
             raise HTTPException(403, f"Use {self._settings.public_url} instead.")
         visit = await self._visit(request)
@@ -186,6 +188,14 @@ def set_cookie(response: Response, settings: AccessSettings, token: str) -> None
 def user(name: str, role: Role, settings: AccessSettings) -> User:
     """Return the user of a session."""
     return User(name=name, role=role, may_see_identity=role in settings.identity_roles)
+
+
+def _check_framing(request: Request) -> None:
+    if "content-length" in request.headers and "transfer-encoding" in request.headers:
+        # A proxy may have taken the other one for the end (RFC 9112 6.1): what follows is not believed
+        raise HTTPException(400, "This request has two lengths.", headers={"Connection": "close"})
+    if len(request.scope["path"]) + len(request.scope["query_string"]) > _MAX_TARGET_LENGTH:
+        raise HTTPException(414, "This address is too long.", headers={"Connection": "close"})
 
 
 def _is_secure(request: HTTPConnection) -> bool:

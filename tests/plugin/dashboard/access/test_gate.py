@@ -123,6 +123,14 @@ def test_large_bodies_are_refused(tmp_path: Path, browser: TestClient) -> None:
         assert inside.post("/upload", content=iter([b"x" * 1000] * 101), headers=multipart).status_code == 413
 
 
+def test_a_request_of_two_lengths_ends_its_connection(browser: TestClient) -> None:
+    """Where a proxy may have seen another end than we do, nothing that follows is answered; nor an endless address."""
+    both = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+    answer = browser.post("/login", content=b"0\r\n\r\n", headers=both)
+    assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+    assert browser.get(f"/login?next=/{'x' * 8000}").status_code == 414
+
+
 def test_a_body_that_does_not_come_is_refused() -> None:
     """A request that stops in the middle of its body ends; waiting for the browser to go does not."""
 
