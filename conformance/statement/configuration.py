@@ -15,8 +15,8 @@ from sgmri.settings import Settings, documented_keys
 
 COVERED = ("listener", "series", "delivery", "destination")
 """The tables of the settings that concern DICOM services."""
-LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "log")
-"""Those that do not: queue and retention are no services; URLs of journal and broker may hold passwords."""
+LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "access", "log")
+"""Those that do not: queue, retention and log-in are no services; URLs of journal and broker may hold passwords."""
 
 
 def configuration(settings: Settings) -> Section:

@@ -11,6 +11,7 @@ from sgmri.audit import Action, AuditEvent
 from sgmri.errors import ConfigError
 from sgmri.settings_access import ROLES
 from worker.audit import auditor
+from worker.secret_files import read_secret
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -64,8 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _password(arguments: argparse.Namespace) -> str:
     """Return the password: never from the command line, which others can see."""
     if arguments.password_file:
-        from plugin.dashboard.access.secret_files import read_secret
-
         return read_secret(arguments.password_file)
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")

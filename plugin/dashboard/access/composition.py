@@ -15,11 +15,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from plugin.dashboard.access.gate import LOGIN, Gate
 from plugin.dashboard.access.headers import SecureHeaders
+from plugin.dashboard.access.keys import oidc_secret, session_key
 from plugin.dashboard.access.login import Login
 from plugin.dashboard.access.oidc import OidcLogin
 from plugin.dashboard.access.passwords import Passwords
 from plugin.dashboard.access.rates import Rates
-from plugin.dashboard.access.secret_files import oidc_secret, session_key
 from plugin.dashboard.access.sessions import Sessions
 from plugin.dashboard.access.tables import open_tables
 from plugin.dashboard.access.users import Users
@@ -147,7 +147,7 @@ class Access:
         """
         self.check_start(host)
         uvicorn.run(
-            app,
+            SecureHeaders(app, has_tls=self._settings.has_tls),  # some answers are given outside of any middleware
             host=host,
             port=port,
             http="h11",  # refuses what could be taken for two requests

@@ -9,7 +9,7 @@ import pytest
 from joserfc.jwk import RSAKey
 from starlette.testclient import TestClient
 
-from plugin.dashboard.access.secret_files import OIDC_SECRET
+from plugin.dashboard.access.keys import OIDC_SECRET
 from sgmri.settings import parse
 from tests.plugin.dashboard.access.openid_provider import CLIENT_ID, CLIENT_SECRET, Provider, running
 from tests.plugin.dashboard.access.small_dashboard import Dashboard

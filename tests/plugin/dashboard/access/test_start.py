@@ -8,8 +8,8 @@ import pytest
 
 from plugin.cli.main import main
 from plugin.dashboard.access import Role
+from plugin.dashboard.access.keys import OIDC_SECRET, SESSION_KEY, oidc_secret, session_key
 from plugin.dashboard.access.passwords import check_password
-from plugin.dashboard.access.secret_files import OIDC_SECRET, SESSION_KEY, oidc_secret, session_key
 from sgmri.errors import ConfigError
 from sgmri.settings import Settings, parse
 from tests.plugin.dashboard.access.small_dashboard import PASSWORD, Dashboard
