@@ -32,7 +32,7 @@ class Outlet:
     authentication: str = setting("none", "stow: none, basic or bearer")
     secret_file: str = setting(
         "",
-        "stow: file that holds USER:PASSWORD (basic) or the token (bearer) alone; "
+        "stow: file that holds USER:PASSWORD (basic) or the token (bearer) alone, readable by its owner only; "
         "the environment's SGMRI_SECRET_NAME wins, with the destination's name in capitals and _ for -",
     )
     commitment: str = setting(

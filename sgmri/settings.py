@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_access import AccessSettings, check_access
 from sgmri.settings_audit import Audit, check_audit
 from sgmri.settings_tls import ListenerTls, OutletTls, check_caller, check_listener_tls, check_outlet_tls
 
@@ -237,6 +238,7 @@ class Settings:
     delivery: Delivery = _table(Delivery, "The destination of the results")
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     retention: Retention = _table(Retention, "What leaves the disk")
+    access: AccessSettings = _table(AccessSettings, "Who may use the dashboard")
     log: Log = _table(Log, "Logging")
     audit: Audit = _table(Audit, "Who did what")
 
@@ -304,6 +306,7 @@ def _check(settings: Settings) -> None:
     check_listener_tls(settings.listener.tls, plain_port=settings.listener.port)
     check_outlet_tls("delivery.tls", settings.delivery.tls, is_dimse=True)
     check_outlets(settings.destination)
+    check_access(settings.access)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

@@ -16,6 +16,7 @@ from dicom_io.scu import StoreScu
 from sgmri.errors import ConfigError
 from sgmri.outlets import Outlet
 from sgmri.settings import Settings
+from worker.secret_files import read_secret
 
 if TYPE_CHECKING:
     from dicom_io.stow import StowUserAgent
@@ -108,12 +109,7 @@ def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:
     variable = f"SGMRI_SECRET_{outlet.name.upper().replace('-', '_')}"
     secret = environment.get(variable, "")
     if not secret and outlet.secret_file:
-        try:
-            secret = Path(outlet.secret_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"expected the secret of the destination {outlet.name} in its file, found {type(error).__name__}"
-            ) from None
+        secret = read_secret(Path(outlet.secret_file))
     if not secret or not secret.isprintable() or not secret.isascii():
         raise ConfigError(f"expected a secret for the destination {outlet.name} in {variable} or its secret_file")
     if outlet.authentication == "bearer":

@@ -14,8 +14,8 @@ from sgmri.settings import Peer, Settings, documented_keys
 
 COVERED = ("listener", "series", "delivery", "destination", "audit")
 """The tables of the settings that concern DICOM services."""
-LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "log")
-"""Those that do not: queue and retention are no services; URLs of journal and broker may hold passwords."""
+LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "access", "log")
+"""Those that do not: queue, retention and log-in are no services; URLs of journal and broker may hold passwords."""
 _FILES = ("secret_file", "tls.certificate", "tls.key", "tls.ca", "tls.crl")
 """Keys that name a file, of which is only said that there is one."""
 

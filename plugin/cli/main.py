@@ -32,6 +32,7 @@ from plugin.cli import (
     show,
     status,
     suspend,
+    users,
     viewer,
 )
 from sgmri import RESEARCH_USE_STATEMENT
@@ -40,7 +41,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
-    *(model, benchmark, conformance, viewer, doctor, audit, settings, services),
+    *(model, benchmark, conformance, viewer, users, doctor, audit, settings, services),
 )
 
 

@@ -214,6 +214,7 @@ def test_secrets_come_from_file_or_environment(origin: Origin, tmp_path: Path) -
     origin.answer = lambda path: (200, [])
     secret = tmp_path / "secret"
     secret.write_text("user:pass word\n")
+    secret.chmod(0o600)
 
     def header(authentication: str, environment: dict[str, str], **keys: str) -> str | None:
         table = {"name": "cloud-1", "kind": "stow", "url": origin.url, "commitment": "query"}
@@ -229,6 +230,9 @@ def test_secrets_come_from_file_or_environment(origin: Origin, tmp_path: Path) -
         header("bearer", {})
     with pytest.raises(ConfigError, match="FileNotFoundError"):
         header("bearer", {}, secret_file=str(tmp_path / "none"))
+    secret.chmod(0o644)
+    with pytest.raises(ConfigError, match="found mode 644; chmod 600"):
+        header("basic", {}, secret_file=str(secret))
 
 
 @pytest.mark.parametrize("table", web_responses(), ids=lambda one: one.key)
