@@ -99,6 +99,7 @@ IMAGE_TRANSFER_SYNTAXES = (
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -162,6 +163,7 @@ def _rows() -> Iterator[Service]:
     yield row(STORAGE_COMMITMENT, "Storage Commitment Push Model", Role.SCU, Use.COMMIT)
     yield row(VERIFICATION, "Verification", Role.SCU, Use.ECHO)
     yield row(STUDY_ROOT_FIND, "Study Root Query/Retrieve Information Model - FIND", Role.SCU, Use.QUERY)
+    yield row(STUDY_ROOT_MOVE, "Study Root Query/Retrieve Information Model - MOVE", Role.SCU, Use.QUERY)
     yield row(STUDY_ROOT_GET, "Study Root Query/Retrieve Information Model - GET", Role.SCU, Use.QUERY)
 
 

@@ -8,6 +8,7 @@ from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
+from plugin.archive_sweep import ArchiveSweep, SweepThread, open_archive
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from plugin.recovery import index_spool
@@ -19,6 +20,7 @@ from sgmri import logs
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
+from worker.audit import auditor
 from worker.database import set_aside_if_damaged, sqlite_url
 from worker.destinations import targets
 from worker.journal import Journal
@@ -73,6 +75,7 @@ class ListenerService:
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
+        self._missed = self._archive_sweep() if settings.sweep.is_on else None
 
     @property
     def port(self) -> int:
@@ -87,13 +90,21 @@ class ListenerService:
         self._indexer.start()
         self._scp.start()
         self._sweeper.start()
+        if self._missed is not None:
+            self._missed.start()
 
     def stop(self) -> None:
         """Stop listening and sweeping; write what the journal does not yet have."""
         self._scp.stop()
+        if self._missed is not None:
+            self._missed.stop()
         self._sweeper.stop()
         self._indexer.stop()
         self.journal.close()
+
+    def _archive_sweep(self) -> SweepThread:
+        archive = open_archive(self._settings, self._spool, self._stored)
+        return SweepThread(self._settings, ArchiveSweep(self._settings, self.journal, archive, auditor(self._settings)))
 
     def _recover(self) -> None:
         removed = self._spool.recover()

@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_sweep import Sweep, check_sweep
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -221,6 +222,7 @@ class Settings:
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
+    sweep: Sweep = _table(Sweep, "The archive that is asked for what was missed")
     retention: Retention = _table(Retention, "What leaves the disk")
     log: Log = _table(Log, "Logging")
 
@@ -278,6 +280,7 @@ def _check(settings: Settings) -> None:
     check_port("listener.port", settings.listener.port)
     check_port("delivery.port", settings.delivery.port)
     check_outlets(settings.destination)
+    check_sweep(settings.sweep)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

@@ -89,6 +89,11 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
     """
     if outlet.kind == "dimse":
         return StoreScu(peer(settings, outlet), idle_timeout_s=settings.delivery.idle_timeout_s)
+    return open_web(outlet, settings.delivery.timeout_s, environment)
+
+
+def open_web(outlet: Outlet, timeout_s: float, environment: Mapping[str, str] = os.environ) -> "StowUserAgent":
+    """Return a user agent for a destination of kind "stow", or for an archive in this form; raises as above."""
     try:
         from dicom_io.stow import StowUserAgent  # needs the extra
     except ModuleNotFoundError as error:
@@ -96,7 +101,7 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
             f"expected {error.name} for the destination {outlet.name}, found none; pip install 'sgmri[stow]'"
         ) from None
     secret = _authorisation(outlet, environment)
-    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=settings.delivery.timeout_s)
+    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=timeout_s)
 
 
 def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:

@@ -31,6 +31,7 @@ from plugin.cli import (
     show,
     status,
     suspend,
+    sweep,
     viewer,
 )
 from sgmri import RESEARCH_USE_STATEMENT
@@ -38,6 +39,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
+    sweep,
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, doctor, settings, services),
 )
