@@ -21,6 +21,14 @@ _log = logging.getLogger(__name__)
 
 NO_CONTEXT = 0x0122  # SOP class not supported (PS3.7 Annex C)
 _REJECTED_PERMANENT = 1  # PS3.8 9.3.4
+CALLED_UNKNOWN, CALLING_UNKNOWN = (1, 7), (1, 3)
+"""Source and reason of a rejection (PS3.8 9.3.4)."""
+_REJECTIONS = {
+    CALLED_UNKNOWN: "it is not called so: called AE title not recognised",
+    CALLING_UNKNOWN: "it does not know us: calling AE title not recognised",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
 _SETTLE_S = 1.0
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd context ids 1 to 255
 
@@ -104,11 +112,14 @@ def open_association(
             NO_CONTEXT,
         )
     if not association.is_established:
-        error = PeerRejects if _is_rejected_for_good(association) else PeerUnavailable
-        raise error(
+        text = (
             f"expected an association with {destination.ae_title}, found it {_what_happened(association)}; check that "
             "it runs, knows our AE title and may be reached from here"
         )
+        answer = association.acceptor.primitive
+        if association.is_rejected and answer is not None and answer.result == _REJECTED_PERMANENT:
+            raise PeerRejects(text, _reason(association))
+        raise PeerUnavailable(text)
     return association
 
 
@@ -158,6 +169,21 @@ def echo(destination: Destination) -> None:
             raise PeerUnavailable(f"{destination.ae_title} did not answer C-ECHO with success")
 
 
+def accepted(destination: Destination, contexts: Sequence[Context]) -> frozenset[str]:
+    """Return the SOP classes that a peer accepts, whatever of them is proposed.
+
+    Raises
+    ------
+    PeerUnavailable
+        As :func:`open_association`.
+    """
+    try:
+        with associate(destination, contexts) as association:
+            return frozenset(str(context.abstract_syntax) for context in association.accepted_contexts)
+    except Undeliverable:
+        return frozenset()
+
+
 def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     role = SCP_SCU_RoleSelectionNegotiation()
     role.sop_class_uid = UID(sop_class_uid)
@@ -166,14 +192,16 @@ def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _is_rejected_for_good(association: Association) -> bool:
+def _reason(association: Association) -> tuple[int, int]:
+    """Return source and reason of a rejection."""
     answer = association.acceptor.primitive
-    return association.is_rejected and answer is not None and answer.result == _REJECTED_PERMANENT
+    return (answer.result_source or 0, answer.diagnostic or 0) if answer is not None else (0, 0)
 
 
 def _what_happened(association: Association) -> str:
     if association.is_rejected:
-        return "rejected"
+        reason = _REJECTIONS.get(_reason(association))
+        return f"rejected ({reason})" if reason else "rejected"
     return "aborted" if association.is_aborted else "not made"
 
 

@@ -8,9 +8,11 @@ References
 PS3.4 B.5, PS3.5 10, PS3.2 (conformance statement, AE specifications)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from pydicom.uid import (
     HTJ2K,
@@ -32,6 +34,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dicom_io.kinds import ResultKind
 from sgmri.errors import SgmriError
 
 
@@ -170,6 +173,20 @@ def _rows() -> Iterator[Service]:
 SERVICES = tuple(_rows())
 """Every service of the product."""
 
+
+SOP_CLASSES: Final[Mapping[ResultKind, str]] = MappingProxyType(
+    {
+        ResultKind.SEG: SEGMENTATION,
+        ResultKind.LABELMAP: LABEL_MAP_SEGMENTATION,
+        ResultKind.SR: COMPREHENSIVE_3D_SR,
+        ResultKind.TEXT_SR: ENHANCED_SR,
+        ResultKind.PR: PRESENTATION_STATE,
+        ResultKind.SC: TRUE_COLOUR_CAPTURE,
+        ResultKind.PDF: ENCAPSULATED_PDF,
+        ResultKind.KO: KEY_OBJECTS,
+    }
+)
+"""The SOP class of each kind of result."""
 
 Proposal = tuple[str, tuple[UID, ...]]
 """SOP class, and the transfer syntaxes that we propose for it."""

@@ -123,11 +123,9 @@ level = "DEBUG"
         if "listener" in parts:
             wait_until(lambda: answers(self.listener), self.processes, "the listener")
 
-    def start_all(self, more: str = "") -> None:
-        """Start everything of ours; ``more`` is appended to the configuration."""
+    def start_all(self) -> None:
         assert self.pacs is not None
-        config = self.configure(self.pacs.ae_title, self.pacs.port)
-        config.write_text(f"{config.read_text(encoding='utf-8')}{more}", encoding="utf-8")
+        self.configure(self.pacs.ae_title, self.pacs.port)
         self.start("listener", "worker-reading", "worker-delivery")
 
     def send(self, phantom: Phantom) -> None:

@@ -87,7 +87,12 @@ def test_only_what_the_journal_lacks_is_fetched(journal: Journal) -> None:
     known(journal, "2.25.11", 3)
     known(journal, "2.25.12", 2)
     waited: list[float] = []
-    swept = sweep_of(journal, archive, heard, window_days=7).run(lambda seconds: waited.append(seconds) or False)
+
+    def look_on(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    swept = sweep_of(journal, archive, heard, window_days=7).run(look_on)
     assert archive.fetched == ["2.25.12", "2.25.13"]
     assert (swept.lacking, swept.fetched, swept.failed) == (2, 2, 0)
     assert waited[0] == 15.0, "series.quiet_period_s"
