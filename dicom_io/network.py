@@ -23,6 +23,14 @@ _log = logging.getLogger(__name__)
 
 NO_CONTEXT = 0x0122  # SOP class not supported (PS3.7 Annex C)
 _REJECTED_PERMANENT = 1  # PS3.8 9.3.4
+CALLED_UNKNOWN, CALLING_UNKNOWN = (1, 7), (1, 3)
+"""Source and reason of a rejection (PS3.8 9.3.4)."""
+_REJECTIONS = {
+    CALLED_UNKNOWN: "it is not called so: called AE title not recognised",
+    CALLING_UNKNOWN: "it does not know us: calling AE title not recognised",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
 _SETTLE_S = 1.0
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd context ids 1 to 255
 
@@ -123,14 +131,13 @@ def open_association(
         )
     if not association.is_established:
         refused = rejection(association)
-        happened = "rejected" if refused else "aborted" if association.is_aborted else "not made"
-        if tls is not None and tls.failure:
-            happened = f"not made (TLS: {tls.failure})"
-        error = PeerRejects if refused and refused.result == _REJECTED_PERMANENT else PeerUnavailable
-        raise error(
-            f"expected an association with {destination.ae_title}, found it {happened}; check that it runs, knows our "
-            "AE title and may be reached from here"
+        text = (
+            f"expected an association with {destination.ae_title}, found it {_what_happened(association, tls)}; check "
+            "that it runs, knows our AE title and may be reached from here"
         )
+        if refused is not None and refused.result == _REJECTED_PERMANENT:
+            raise PeerRejects(text, _reason(refused))
+        raise PeerUnavailable(text)
     return association
 
 
@@ -180,6 +187,21 @@ def echo(destination: Destination) -> None:
             raise PeerUnavailable(f"{destination.ae_title} did not answer C-ECHO with success")
 
 
+def accepted(destination: Destination, contexts: Sequence[Context]) -> frozenset[str]:
+    """Return the SOP classes that a peer accepts, whatever of them is proposed.
+
+    Raises
+    ------
+    PeerUnavailable
+        As :func:`open_association`.
+    """
+    try:
+        with associate(destination, contexts) as association:
+            return frozenset(str(context.abstract_syntax) for context in association.accepted_contexts)
+    except Undeliverable:
+        return frozenset()
+
+
 def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     role = SCP_SCU_RoleSelectionNegotiation()
     role.sop_class_uid = UID(sop_class_uid)
@@ -198,6 +220,21 @@ def rejection(association: Association) -> A_ASSOCIATE | None:
         return association.acceptor.primitive
     left = association.dul.peek_next_pdu()
     return left if isinstance(left, A_ASSOCIATE) else None
+
+
+def _what_happened(association: Association, tls: ClientContext | None) -> str:
+    if tls is not None and tls.failure:
+        return f"not made (TLS: {tls.failure})"
+    refused = rejection(association)
+    if refused is None:
+        return "aborted" if association.is_aborted else "not made"
+    reason = _REJECTIONS.get(_reason(refused))
+    return f"rejected ({reason})" if reason else "rejected"
+
+
+def _reason(refused: A_ASSOCIATE) -> tuple[int, int]:
+    """Return source and reason of a rejection."""
+    return refused.result_source or 0, refused.diagnostic or 0
 
 
 def no_delay(event: evt.Event) -> None:

@@ -1,8 +1,8 @@
-"""Ask a PACS what it holds (C-FIND) and fetch objects from it (C-GET).
+"""Ask a PACS what it holds (C-FIND), fetch objects from it (C-GET), or have it send them (C-MOVE).
 
 References
 ----------
-PS3.4 C.4.1, C.4.3
+PS3.4 C.4.1, C.4.2, C.4.3
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,11 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 
 from dicom_io.network import Destination, associate, status_of
-from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, UNCOMPRESSED, Use, proposed
-from sgmri.errors import PeerBusy, PeerUnavailable
+from dicom_io.services import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, UNCOMPRESSED, Use, proposed
+from sgmri.errors import PeerBusy, PeerRejects, PeerUnavailable
 
 _PENDING = frozenset({0xFF00, 0xFF01})
+_DESTINATION_UNKNOWN = 0xA801  # PS3.4 C.4.2.1.5
 
 
 class Level(StrEnum):
@@ -100,10 +101,7 @@ def get(
         received.append(path)
         return 0x0000
 
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = Level.SERIES.value
-    identifier.StudyInstanceUID = study_instance_uid
-    identifier.SeriesInstanceUID = series_instance_uid
+    identifier = _series_identifier(study_instance_uid, series_instance_uid)
     out.mkdir(parents=True, exist_ok=True)
     contexts = [proposed(STUDY_ROOT_GET, Use.QUERY), *((uid, UNCOMPRESSED) for uid in sop_classes)]
     status: int | None = None
@@ -113,6 +111,46 @@ def get(
     if status != 0x0000:
         raise _failure(destination, "C-GET", status)
     return tuple(received)
+
+
+def move(destination: Destination, study_instance_uid: str, series_instance_uid: str, to_ae_title: str) -> None:
+    """Have a series sent to an application entity that the PACS knows (C-MOVE).
+
+    Parameters
+    ----------
+    destination
+        Whom to ask.
+    study_instance_uid, series_instance_uid
+        Which series.
+    to_ae_title
+        The move destination; the PACS knows its address.
+
+    Raises
+    ------
+    PeerUnavailable
+        If it does not answer, does not know the move destination (PeerRejects), answers with a failure, or could not
+        send all of it (PeerBusy).
+    """
+    identifier = _series_identifier(study_instance_uid, series_instance_uid)
+    status: int | None = None
+    with associate(destination, [proposed(STUDY_ROOT_MOVE, Use.QUERY)]) as association:
+        for response, _ in association.send_c_move(identifier, to_ae_title, STUDY_ROOT_MOVE):
+            status = status_of(response)
+    if status == _DESTINATION_UNKNOWN:
+        raise PeerRejects(
+            f"expected {destination.ae_title} to know {to_ae_title} as a move destination, found that it does not "
+            "(status 0xA801); enter our AE title, address and port there"
+        )
+    if status != 0x0000:
+        raise _failure(destination, "C-MOVE", status)
+
+
+def _series_identifier(study_instance_uid: str, series_instance_uid: str) -> Dataset:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = Level.SERIES.value
+    identifier.StudyInstanceUID = study_instance_uid
+    identifier.SeriesInstanceUID = series_instance_uid
+    return identifier
 
 
 def _failure(destination: Destination, service: str, status: int | None) -> PeerUnavailable:

@@ -8,9 +8,11 @@ References
 PS3.4 B.5, PS3.5 10, PS3.2 (conformance statement, AE specifications)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from pydicom.uid import (
     HTJ2K,
@@ -32,6 +34,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dicom_io.kinds import ResultKind
 from sgmri.errors import SgmriError
 
 
@@ -99,6 +102,7 @@ IMAGE_TRANSFER_SYNTAXES = (
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -162,12 +166,27 @@ def _rows() -> Iterator[Service]:
     yield row(STORAGE_COMMITMENT, "Storage Commitment Push Model", Role.SCU, Use.COMMIT)
     yield row(VERIFICATION, "Verification", Role.SCU, Use.ECHO)
     yield row(STUDY_ROOT_FIND, "Study Root Query/Retrieve Information Model - FIND", Role.SCU, Use.QUERY)
+    yield row(STUDY_ROOT_MOVE, "Study Root Query/Retrieve Information Model - MOVE", Role.SCU, Use.QUERY)
     yield row(STUDY_ROOT_GET, "Study Root Query/Retrieve Information Model - GET", Role.SCU, Use.QUERY)
 
 
 SERVICES = tuple(_rows())
 """Every service of the product."""
 
+
+SOP_CLASSES: Final[Mapping[ResultKind, str]] = MappingProxyType(
+    {
+        ResultKind.SEG: SEGMENTATION,
+        ResultKind.LABELMAP: LABEL_MAP_SEGMENTATION,
+        ResultKind.SR: COMPREHENSIVE_3D_SR,
+        ResultKind.TEXT_SR: ENHANCED_SR,
+        ResultKind.PR: PRESENTATION_STATE,
+        ResultKind.SC: TRUE_COLOUR_CAPTURE,
+        ResultKind.PDF: ENCAPSULATED_PDF,
+        ResultKind.KO: KEY_OBJECTS,
+    }
+)
+"""The SOP class of each kind of result."""
 
 Proposal = tuple[str, tuple[UID, ...]]
 """SOP class, and the transfer syntaxes that we propose for it."""

@@ -94,9 +94,9 @@ class StowUserAgent:
             warnings.simplefilter("ignore")  # odd values are the receiver's business
             datasets = [dcmread(instance.path) for instance in instances]
             # One body: a chunked one is more than some servers can read
-            client = self._client(chunk_size=1 << 40)
+            client = self.client(chunk_size=1 << 40)
             try:
-                outcomes = self._asked(lambda: _outcomes(client.store_instances(datasets)), _refused_outcomes)
+                outcomes = self.asked(lambda: _outcomes(client.store_instances(datasets)), _refused_outcomes)
             except StoreRefused as refusal:
                 yield from ((instance, refusal) for instance in instances)
                 return
@@ -105,9 +105,9 @@ class StowUserAgent:
 
     def probe(self) -> None:
         """Ask for one study, quickly; raises PeerUnavailable if there is no answer, or one that speaks of a fault."""
-        client = self._client(timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
+        client = self.client(timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
         try:
-            self._asked(lambda: client.search_for_studies(limit=1))
+            self.asked(lambda: client.search_for_studies(limit=1))
         except StoreRefused:
             _log.debug("the destination is there, though it does not let us search")
 
@@ -121,8 +121,8 @@ class StowUserAgent:
         StoreRefused
             If it does not let us search.
         """
-        client = self._client()
-        return self._asked(
+        client = self.client()
+        return self.asked(
             lambda: frozenset(
                 str(uid)
                 for match in client.search_for_instances(study_instance_uid, series_instance_uid)
@@ -134,16 +134,21 @@ class StowUserAgent:
         """Close the connection."""
         self._session.close()
 
-    def _client(self, *, timeout_s: float | None = None, chunk_size: int = 1 << 20) -> DICOMwebClient:
+    def client(self, *, timeout_s: float | None = None, chunk_size: int = 1 << 20) -> DICOMwebClient:
+        """Return a client of the connection; what it raises becomes one of our errors in :meth:`asked`."""
         if self._tls is not None:
             self._adapter.use(self._tls.context())
         client = DICOMwebClient(
-            self._url, session=self._session, timeout=timeout_s or self._timeout_s, chunk_size=chunk_size
+            self._url,
+            session=self._session,
+            timeout=timeout_s or self._timeout_s,
+            chunk_size=chunk_size,
+            permissive_uid=True,  # old scanners have UIDs with leading zeros, which occur
         )
         client.set_http_retry_params(retry=False)  # the journal knows when to try again
         return client
 
-    def _asked(self, ask: Callable[[], _T], refused: Callable[[requests.Response], _T] | None = None) -> _T:
+    def asked(self, ask: Callable[[], _T], refused: Callable[[requests.Response], _T] | None = None) -> _T:
         """Ask, with every failure as one of our errors; ``refused`` may still find an answer in a refusal."""
         try:
             return ask()

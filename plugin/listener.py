@@ -11,6 +11,7 @@ from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
+from plugin.archive_sweep import ArchiveSweep, SweepThread, open_archive
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from plugin.recovery import index_spool
@@ -100,6 +101,7 @@ class ListenerService:
         self._scp = scp(
             listener, self._spool, Callbacks(stored=self._stored, committed=self._committed, audit=self._told)
         )
+        self._missed = self._archive_sweep() if settings.sweep.is_on else None
 
     @property
     def port(self) -> int:
@@ -115,14 +117,22 @@ class ListenerService:
         ship_audit(self._settings, self._stopped)
         self._scp.start()
         self._sweeper.start()
+        if self._missed is not None:
+            self._missed.start()
 
     def stop(self) -> None:
         """Stop listening and sweeping; write what the journal does not yet have."""
         self._stopped.set()
         self._scp.stop()
+        if self._missed is not None:
+            self._missed.stop()
         self._sweeper.stop()
         self._indexer.stop()
         self.journal.close()
+
+    def _archive_sweep(self) -> SweepThread:
+        archive = open_archive(self._settings, self._spool, self._stored)
+        return SweepThread(self._settings, ArchiveSweep(self._settings, self.journal, archive, self._audit))
 
     def _recover(self) -> None:
         removed = self._spool.recover()

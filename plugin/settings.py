@@ -58,9 +58,13 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
 
 
 def admitted_peers(settings: Settings) -> Settings:
-    """Return the settings with the destinations among the peers: they call us with their commitment results."""
+    """Return the settings with those among the peers who call us because we asked.
+
+    Destinations do with their commitment results, and the archive of the sweep with what it is told to move here.
+    """
     known = {peer.ae_title for peer in settings.listener.peers}
-    callers = dict.fromkeys(outlet.ae_title for outlet in settings.outlets if outlet.kind == "dimse")
+    destinations = [outlet.ae_title for outlet in settings.outlets if outlet.kind == "dimse"]
+    callers = dict.fromkeys([*destinations, *filter(None, [settings.sweep.ae_title])])
     peers = (*settings.listener.peers, *(Peer(ae_title=title) for title in callers if title not in known))
     return replace(settings, listener=replace(settings.listener, peers=peers))
 

@@ -125,9 +125,21 @@ class PeerBusy(PeerUnavailable):
 
 
 class PeerRejects(PeerUnavailable):
-    """The peer rejects our associations until somebody changes its configuration or ours."""
+    """The peer rejects our associations until somebody changes its configuration or ours.
+
+    Parameters
+    ----------
+    message
+        What was expected, what was found, what to do.
+    reason
+        Source and reason of the A-ASSOCIATE-RJ (PS3.8 9.3.4); None where it said so otherwise.
+    """
 
     transient = False
+
+    def __init__(self, message: str, reason: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ViewerRuleBroken(DeliveryError):

@@ -16,6 +16,7 @@ from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
 from sgmri.settings_access import AccessSettings, check_access
 from sgmri.settings_audit import Audit, check_audit
+from sgmri.settings_sweep import Sweep, check_sweep
 from sgmri.settings_tls import ListenerTls, OutletTls, check_caller, check_listener_tls, check_outlet_tls
 
 RECEIVERS = ("own", "pynetdicom")
@@ -237,6 +238,7 @@ class Settings:
     worker: Worker = _table(Worker, "Readings")
     delivery: Delivery = _table(Delivery, "The destination of the results")
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
+    sweep: Sweep = _table(Sweep, "The archive that is asked for what was missed")
     retention: Retention = _table(Retention, "What leaves the disk")
     access: AccessSettings = _table(AccessSettings, "Who may use the dashboard")
     log: Log = _table(Log, "Logging")
@@ -307,6 +309,7 @@ def _check(settings: Settings) -> None:
     check_outlet_tls("delivery.tls", settings.delivery.tls, is_dimse=True)
     check_outlets(settings.destination)
     check_access(settings.access)
+    check_sweep(settings.sweep)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

@@ -62,7 +62,8 @@ def open_database(url: str) -> Engine:
         return _engine(url)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(
-            f"storage.journal_url: expected an SQLAlchemy URL whose driver is installed, found {type(error).__name__}"
+            "storage.journal_url: expected an SQLAlchemy URL whose driver is installed, found "
+            f"{type(error).__name__}; correct it, or pip install 'sgmri[postgres]'"
         ) from None
 
 

@@ -93,6 +93,11 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
         destination = peer(settings, outlet)
         destination.context()  # what is wrong with its files is said now
         return StoreScu(destination, idle_timeout_s=settings.delivery.idle_timeout_s)
+    return open_web(outlet, settings.delivery.timeout_s, environment)
+
+
+def open_web(outlet: Outlet, timeout_s: float, environment: Mapping[str, str] = os.environ) -> "StowUserAgent":
+    """Return a user agent for a destination of kind "stow", or for an archive in this form; raises as above."""
     try:
         from dicom_io.stow import StowUserAgent  # needs the extra
     except ModuleNotFoundError as error:
@@ -100,7 +105,7 @@ def open_sender(settings: Settings, outlet: Outlet, environment: Mapping[str, st
             f"expected {error.name} for the destination {outlet.name}, found none; pip install 'sgmri[stow]'"
         ) from None
     secret = _authorisation(outlet, environment)
-    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=settings.delivery.timeout_s, tls=outlet.tls)
+    return StowUserAgent(outlet.url, authorisation=secret, timeout_s=timeout_s, tls=outlet.tls)
 
 
 def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:

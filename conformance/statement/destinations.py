@@ -182,7 +182,7 @@ def web_overview() -> Table:
         rows=(
             ("Studies Service: Store (STOW-RS)", "Y", "N"),
             ("Studies Service: Search (QIDO-RS)", "Y", "N"),
-            ("Studies Service: Retrieve (WADO-RS)", "N", "N"),
+            ("Studies Service: Retrieve (WADO-RS)", "Y", "N"),
             ("Worklist Service (UPS-RS)", "N", "N"),
         ),
     )
@@ -212,6 +212,20 @@ def web_services(settings: Settings) -> Iterator[str | Table]:
                 "an object was refused, or proof of storage is asked for",
             ),
             ("GET", "/studies?limit=1", "", json, "a destination that was left alone is probed; `sgmri doctor`"),
+            (
+                "GET",
+                "/studies, /studies/{study}/series, with Modality MR",
+                "",
+                json,
+                "the archive of [sweep] is swept, if it has an url",
+            ),
+            (
+                "GET",
+                "/studies/{study}/series/{series}",
+                "",
+                'multipart/related; type="application/dicom"; transfer-syntax=*',
+                "the sweep fetches a series that the journal does not know completely",
+            ),
         ),
     )
 

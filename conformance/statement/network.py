@@ -35,7 +35,8 @@ _ACTIVITIES = (
     (
         Use.QUERY,
         "Query and retrieve",
-        "FIND: a destination refused an object, or is to prove that it has all; both: the operator runs `sgmri demo`",
+        "FIND: a destination refused an object, or is to prove that it has all; FIND, MOVE: the archive of [sweep] is "
+        "swept; FIND, GET: the operator runs `sgmri demo`",
     ),
 )
 

@@ -308,6 +308,9 @@ def _query() -> Iterator[str | Table]:
         f"SCU only: {names or 'none'}. The Application Entity asks with C-FIND at IMAGE level, by Study and Series "
         "Instance UID, which objects a DIMSE destination lists: as proof of storage where the destination is set to "
         "query, and where an object was refused, to see whether it is there already. It is no SCP of Query/Retrieve. "
+        "For the archive of [sweep], where there is one, it asks at STUDY level by Modalities in Study (MR) and a "
+        "range of Study Date, at SERIES level by Study Instance UID and Modality (MR), and has what the journal lacks "
+        "sent to itself by C-MOVE at SERIES level. "
         "`sgmri demo` asks at SERIES level by Study Instance UID, and retrieves a series with C-GET, with the SCP role "
         "for the SOP classes that are delivered."
     )

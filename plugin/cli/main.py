@@ -32,6 +32,7 @@ from plugin.cli import (
     show,
     status,
     suspend,
+    sweep,
     users,
     viewer,
 )
@@ -40,6 +41,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
+    sweep,
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, users, doctor, audit, settings, services),
 )

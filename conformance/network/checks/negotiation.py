@@ -23,11 +23,9 @@ from dicom_io.services import (
 )
 from sgmri.errors import AssociationRejected, SgmriError
 
-STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _MADE_UP = "2.25.329800735698586629295641978511506172918"
 """A UID that was made up for this suite: neither a SOP class nor a transfer syntax."""
 _CLASSES = {service.sop_class_uid: service.name for service in SERVICES} | {
-    STUDY_ROOT_MOVE: "Study Root Query/Retrieve Information Model - MOVE",
     "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
     "1.2.840.10008.5.1.4.1.1.6.1": "Ultrasound Image Storage",
 }

@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset
 from conformance.network import wire
 from conformance.network.acceptor import respond
 from conformance.network.checks.ending import begun
-from conformance.network.checks.negotiation import STUDY_ROOT_MOVE
 from conformance.network.checks.query import identifier, is_there, keys_of, own, stored_all
 from conformance.network.checks.storage import FRAMINGS, MR, changed, is_stored, store
 from conformance.network.connection import Association, Message
@@ -18,7 +17,7 @@ from conformance.network.messages import C_GET, C_MOVE, query_rq
 from conformance.network.samples import decoded, encoded
 from conformance.network.session import UNCOMPRESSED, Session, check, checks_of
 from conformance.report import Result, Severity, failed, not_applicable, passed
-from dicom_io.services import MR_IMAGE, STUDY_ROOT_GET
+from dicom_io.services import MR_IMAGE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from sgmri.errors import ProtocolViolation
 
 

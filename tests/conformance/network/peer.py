@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from conformance.network import messages, wire
 from conformance.network.acceptor import Acceptor, answer_context, respond
 from conformance.network.checks.commitment import INSTANCE
-from conformance.network.checks.negotiation import STUDY_ROOT_MOVE
 from conformance.network.connection import Association, Message
 from conformance.network.link import Wire
 from conformance.network.messages import RESPONSE
@@ -28,6 +27,7 @@ from dicom_io.services import (
     STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
     UNCOMPRESSED,
     VERIFICATION,
 )
@@ -39,7 +39,7 @@ MAX_ASSOCIATIONS = 10
 TIMEOUT_S = 2.0
 NOT_WHAT_IT_SAYS, CANNOT_UNDERSTAND, NOT_SUPPORTED = 0xA900, 0xC000, 0x0122
 _UNCOMPRESSED_ONLY = (VERIFICATION, STORAGE_COMMITMENT, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE)
-_SUPPORTED = {service.sop_class_uid for service in SERVICES} | {STUDY_ROOT_MOVE}
+_SUPPORTED = {service.sop_class_uid for service in SERVICES}
 
 
 class Peer(Acceptor):

@@ -26,7 +26,7 @@ from conformance.statement.network import network
 from dicom_io import services
 from dicom_io.commitment import request
 from dicom_io.network import MAX_CONTEXTS, Destination, echo
-from dicom_io.query import Level, find, get
+from dicom_io.query import Level, find, get, move
 from dicom_io.scp import Callbacks
 from dicom_io.scu import Sendable, deliverable, store
 from dicom_io.services import MR_IMAGE, STORAGE_COMMITMENT, VERIFICATION, Role, Service, Use
@@ -275,6 +275,7 @@ def recording() -> Iterator[Recorded]:
         (evt.EVT_C_STORE, lambda event: recorded.store_status),
         (evt.EVT_N_ACTION, lambda event: (0x0000, None)),
         (evt.EVT_C_FIND, lambda event: iter([(0x0000, None)])),
+        (evt.EVT_C_MOVE, lambda event: iter([("127.0.0.1", 104), 0])),
         (evt.EVT_C_GET, lambda event: iter([0])),
     ]
     ae = AE(ae_title="RECORDER")
@@ -307,6 +308,7 @@ def use_all(destination: Destination, directory: Path, uids: Sequence[str]) -> I
     yield lambda: request(destination, "2.25.7", [(MR_IMAGE, "2.25.1")])
     yield lambda: echo(destination)
     yield lambda: find(destination, Level.SERIES, {"StudyInstanceUID": "2.25.1"})
+    yield lambda: move(destination, "2.25.1", "2.25.2", "SGMRI")
     yield lambda: get(destination, "2.25.1", "2.25.2", uids, directory)
 
 
@@ -329,7 +331,7 @@ def test_what_we_propose_is_what_is_stated(tmp_path: Path) -> None:
                 parameters["Implementation Version Name"],
                 parameters["Maximum PDU length offered as initiator, in bytes"],
             )
-        assert [_roles(primitive) for primitive in recorded.requests] == [set()] * 4 + [set(delivered)]
+        assert [_roles(primitive) for primitive in recorded.requests] == [set()] * 5 + [set(delivered)]
         assert recorded.proposals() == stated
 
 

@@ -1,0 +1,25 @@
+"""Passwords that are none."""
+
+import ipaddress
+
+_LEAST = 8
+_TRIED_FIRST = frozenset(
+    {"password", "foobared", "changeme", "changeit", "postgres", "postgresql", "12345678", "123456789", "1234567890"}
+    | {"redispass", "password1", "password123", "administrator", "sgmrisgmri", "adminadmin", "qwertyui", "iloveyou"}
+)
+
+
+def is_weak(host: str | None, password: object) -> bool:
+    """Tell whether a service that others can reach has no password, a short one, or one that is tried first."""
+    if host is None or is_loopback(host):
+        return False
+    text = str(password or "")
+    return len(text) < _LEAST or text.lower() in _TRIED_FIRST
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
