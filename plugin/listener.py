@@ -10,6 +10,9 @@ from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
+from plugin.metrics import Metrics
+from plugin.monitor import Monitor
+from plugin.readiness import Readiness
 from plugin.recovery import index_spool
 from plugin.retention import Retention, Tidier
 from plugin.rules import load_rules
@@ -71,6 +74,8 @@ class ListenerService:
             settings=settings, journal=self.journal, spool=self._spool, outbox_dir=outbox_dir(settings)
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
+        self._metrics = Metrics(settings, self.journal, self._retention)
+        self._monitor = self._make_monitor()
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
@@ -87,13 +92,33 @@ class ListenerService:
         self._indexer.start()
         self._scp.start()
         self._sweeper.start()
+        if self._monitor is not None:
+            self._monitor.start()
 
     def stop(self) -> None:
         """Stop listening and sweeping; write what the journal does not yet have."""
+        if self._monitor is not None:
+            self._monitor.stop()
         self._scp.stop()
         self._sweeper.stop()
         self._indexer.stop()
         self.journal.close()
+
+    def is_alive(self) -> bool:
+        """Return whether the threads run without which nothing goes on."""
+        return self._sweeper.is_alive() and self._indexer.is_alive()
+
+    def _make_monitor(self) -> Monitor | None:
+        address = self._settings.metrics
+        if not address.port:
+            return None
+        readiness = Readiness(settings=self._settings, journal=self.journal, retention=self._retention)
+        return Monitor(
+            (address.host, address.port),
+            registry=self._metrics.registry,
+            is_alive=self.is_alive,
+            parts=readiness.parts,
+        )
 
     def _recover(self) -> None:
         removed = self._spool.recover()
@@ -109,6 +134,7 @@ class ListenerService:
             with logs.series(instance.series_key[:8]):
                 _log.warning("an instance came again with other bytes; the first copy is kept")
         self._indexer.add(instance)
+        self._metrics.stored(instance)
 
     def _committed(self, result: CommitmentResult) -> None:
         row = self._outbox.answer_commitment(

@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_monitoring import Alerts, Metrics, Traces, check_monitoring
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -223,6 +224,9 @@ class Settings:
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     retention: Retention = _table(Retention, "What leaves the disk")
     log: Log = _table(Log, "Logging")
+    metrics: Metrics = _table(Metrics, "Metrics, health and readiness over HTTP")
+    traces: Traces = _table(Traces, "OpenTelemetry")
+    alerts: Alerts = _table(Alerts, "Who is told when something is wrong")
 
     @property
     def outlets(self) -> tuple[Outlet, ...]:
@@ -287,6 +291,7 @@ def _check(settings: Settings) -> None:
     if settings.log.format not in ("text", "json"):
         raise ConfigError("log.format: expected text or json")
     _check_queue(settings.queue)
+    check_monitoring(settings.metrics, settings.traces, settings.alerts)
     if settings.worker.device not in DEVICES:
         raise ConfigError("worker.device: expected auto, cpu or cuda")
     for path, number in _positive(settings):
