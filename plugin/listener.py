@@ -12,6 +12,7 @@ from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
 from plugin.metrics import Metrics
 from plugin.monitor import Monitor
+from plugin.observers import observers
 from plugin.readiness import Readiness
 from plugin.recovery import index_spool
 from plugin.retention import Retention, Tidier
@@ -76,6 +77,7 @@ class ListenerService:
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         self._metrics = Metrics(settings, self.journal, self._retention)
         self._monitor = self._make_monitor()
+        self._observers = list(observers(settings, self.journal))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 
@@ -92,6 +94,8 @@ class ListenerService:
         self._indexer.start()
         self._scp.start()
         self._sweeper.start()
+        for observer in self._observers:
+            observer.start()
         if self._monitor is not None:
             self._monitor.start()
 
@@ -99,6 +103,8 @@ class ListenerService:
         """Stop listening and sweeping; write what the journal does not yet have."""
         if self._monitor is not None:
             self._monitor.stop()
+        for observer in self._observers:
+            observer.stop()
         self._scp.stop()
         self._sweeper.stop()
         self._indexer.stop()

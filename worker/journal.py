@@ -61,8 +61,7 @@ class EventRow:
 
 Change = dict[str, str | float | None]
 
-SPOOL = "spool"
-"""The checkpoint up to which what was received is in the journal: one listener owns a spool."""
+_SPOOL = "spool"  # the one checkpoint there is: one listener owns a spool
 
 
 class Journal:
@@ -137,14 +136,14 @@ class Journal:
         """
         with self._engine.begin() as connection:
             new = record(connection, instances, self.clock())
-            if checkpoint is not None:
-                set_checkpoint(connection, SPOOL, checkpoint)
+            if checkpoint is not None and not connection.execute(update(CHECKPOINTS).values(at=checkpoint)).rowcount:
+                connection.execute(insert(CHECKPOINTS).values(name=_SPOOL, at=checkpoint))
         return new
 
     def checkpoint(self) -> float | None:
         """Return since when an instance may have been stored that the journal does not have; None if it may be any."""
         with self.look() as connection:
-            return checkpoint_of(connection, SPOOL)
+            return connection.execute(select(CHECKPOINTS.c.at).where(CHECKPOINTS.c.name == _SPOOL)).scalar()
 
     def quiet(
         self, quiet_period_s: float, *, at_expected_count: bool, now: float | None = None
@@ -347,18 +346,6 @@ class Journal:
                 reason=reason,
             )
         )
-
-
-def checkpoint_of(connection: Connection, name: str) -> float | None:
-    """Return how far a work that goes on has come, in seconds since the epoch; None where it has not begun."""
-    return connection.execute(select(CHECKPOINTS.c.at).where(CHECKPOINTS.c.name == name)).scalar()
-
-
-def set_checkpoint(connection: Connection, name: str, at: float) -> None:
-    """Note how far a work that goes on has come, as a part of a transaction."""
-    this = CHECKPOINTS.c.name == name
-    if not connection.execute(update(CHECKPOINTS).where(this).values(at=at)).rowcount:
-        connection.execute(insert(CHECKPOINTS).values(name=name, at=at))
 
 
 def series_row(row: Row[Any]) -> SeriesRow:

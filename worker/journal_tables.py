@@ -150,6 +150,15 @@ BREAKERS = Table(
     Column("probe_at", Float, nullable=False),
 )
 
+# How far those have come who follow the timeline
+TAILS = Table(
+    "tails",
+    METADATA,
+    Column("name", String(16), primary_key=True),
+    # of the last event that need not be looked at after a restart
+    Column("event_id", Integer, nullable=False),
+)
+
 # Processes that read or deliver, as long as they show signs of life
 WORKERS = Table(
     "workers",

@@ -5,15 +5,15 @@ number. So the last minutes are looked at again each time; what is older is sett
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Float, case, cast, func, select
+from sqlalchemy import Connection, Float, case, cast, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from sgmri.lifecycle import State
-from worker.journal import Journal, checkpoint_of, set_checkpoint
-from worker.journal_tables import EVENTS
+from worker.journal import Journal
+from worker.journal_tables import EVENTS, TAILS
 
 BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Upper bounds of the histograms, in seconds."""
@@ -45,32 +45,47 @@ class Tail:
     journal
         Whose timeline it is.
     name
-        Of the checkpoint that says how far it was looked at: at most 16 letters. Without one it begins now.
+        Under which the journal keeps how far it was looked at: at most 16 letters. Without that it begins now.
     """
 
     def __init__(self, journal: Journal, name: str) -> None:
         self._journal = journal
-        self._name = name
-        self._looked_at = journal.clock()
+        self._this = TAILS.c.name == name
         self._seen: set[int] = set()
-        with journal.look() as connection:
-            since = checkpoint_of(connection, name)
-            self._settled = _last_id(connection, self._looked_at if since is None else since)
+        with journal.begin() as connection:
+            settled = connection.execute(select(TAILS.c.event_id).where(self._this)).scalar()
+            if settled is None:
+                settled = connection.execute(select(func.max(EVENTS.c.event_id))).scalar() or 0
+                connection.execute(insert(TAILS).values(name=name, event_id=settled))
+        self._settled = self._kept = settled
 
     def new(self) -> tuple[Event, ...]:
         """Return the new events, in their order; they are new until :meth:`done` is told of them."""
-        self._looked_at = self._journal.clock()
         query = select(EVENTS).where(EVENTS.c.event_id > self._settled).order_by(EVENTS.c.event_id)
         with self._journal.look() as connection:
             events = [Event(**row._mapping) for row in connection.execute(query)]
         return tuple(event for event in events if event.event_id not in self._seen)
 
-    def done(self, events: Iterable[Event]) -> None:
-        """Note that these need not be returned again, nor what came before the last look."""
+    def done(self, events: Sequence[Event], *, again_from: int | None = None) -> None:
+        """Note that these need not be returned again.
+
+        Parameters
+        ----------
+        events
+            From the beginning of what was new.
+        again_from
+            Where set, this event and those after it are new after a restart, for the work on them is not done yet.
+        """
         self._seen.update(event.event_id for event in events)
+        last = max([*self._seen, self._settled])
+        keep = last if again_from is None else again_from - 1
+        if keep == self._kept:
+            return  # nothing to write down
         with self._journal.begin() as connection:
-            self._settled = max(self._settled, _last_id(connection, self._looked_at - _SETTLED_AFTER_S))
-            set_checkpoint(connection, self._name, self._looked_at)
+            settled = _last_id(connection, self._journal.clock() - _SETTLED_AFTER_S)
+            connection.execute(update(TAILS).where(self._this).values(event_id=keep))
+        self._kept = keep
+        self._settled = max(self._settled, min(settled, last))
         self._seen = {event_id for event_id in self._seen if event_id > self._settled}
 
 
