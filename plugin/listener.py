@@ -77,7 +77,7 @@ class ListenerService:
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         self._metrics = Metrics(settings, self.journal, self._retention)
         self._monitor = self._make_monitor()
-        self._observers = list(observers(settings, self.journal))
+        self._observers = list(observers(settings, self.journal, self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dicom_io.network import Destination
@@ -16,6 +15,7 @@ from dicom_io.scu import StoreScu
 from sgmri.errors import ConfigError
 from sgmri.outlets import Outlet
 from sgmri.settings import Settings
+from worker.secrets import read_secret
 
 if TYPE_CHECKING:
     from dicom_io.stow import StowUserAgent
@@ -103,16 +103,7 @@ def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:
     if outlet.authentication == "none":
         return ""
     variable = f"SGMRI_SECRET_{outlet.name.upper().replace('-', '_')}"
-    secret = environment.get(variable, "")
-    if not secret and outlet.secret_file:
-        try:
-            secret = Path(outlet.secret_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"expected the secret of the destination {outlet.name} in its file, found {type(error).__name__}"
-            ) from None
-    if not secret or not secret.isprintable() or not secret.isascii():
-        raise ConfigError(f"expected a secret for the destination {outlet.name} in {variable} or its secret_file")
+    secret = read_secret(f"the destination {outlet.name}", variable, outlet.secret_file, environment)
     if outlet.authentication == "bearer":
         return f"Bearer {secret}"
     return f"Basic {base64.b64encode(secret.encode()).decode()}"

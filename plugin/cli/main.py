@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from plugin.cli import (
+    alerts,
     benchmark,
     clean,
     conformance,
@@ -39,7 +40,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
-    *(model, benchmark, conformance, viewer, doctor, settings, services),
+    *(model, benchmark, conformance, viewer, doctor, alerts, settings, services),
 )
 
 

@@ -189,9 +189,9 @@ import plugin.listener
 from plugin.observers import observers
 from sgmri.errors import ConfigError
 from sgmri.settings import parse
-assert list(observers(parse({}), None)) == []
+assert list(observers(parse({}), None, None)) == []
 try:
-    list(observers(parse({"traces": {"endpoint": "http://127.0.0.1:4318/v1/traces"}}), None))
+    list(observers(parse({"traces": {"endpoint": "http://127.0.0.1:4318/v1/traces"}}), None, None))
 except ConfigError as error:
     sys.exit("pip install 'sgmri[otel]'" not in str(error))
 sys.exit(2)
