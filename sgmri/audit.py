@@ -21,6 +21,7 @@ class Action(StrEnum):
     ASK = "ask"
     VIEW = "view"
     REVEAL_IDENTITY = "reveal-identity"
+    BEGIN_SEND = "begin-send"
     SEND = "send"
     QUERY = "query"
     DELETE = "delete"
@@ -28,6 +29,8 @@ class Action(StrEnum):
     CONFIGURE = "configure"
     LOG_IN = "log-in"
     LOG_OUT = "log-out"
+    AUDIT = "audit"
+    """Something befell the audit log itself: a line that was cut off, lines that are missing."""
 
 
 class Outcome(StrEnum):
@@ -48,7 +51,7 @@ class AuditEvent:
     who
         A user's name, ``AE_TITLE@address`` of a peer, or the process that acts by itself (``listener``, ``worker``).
     series_key
-        The series' short key; empty where it is about none.
+        The series' key; empty where it is about none.
     detail
         What else must be known, in words of ours: a reason, the name of a setting, a destination.
     count
@@ -64,4 +67,8 @@ class AuditEvent:
 
 
 Auditor = Callable[[AuditEvent], None]
-"""Who remembers: a call returns when the event is written."""
+"""Who remembers: a call returns when the event is written, or raises :class:`sgmri.errors.AuditUnavailable`."""
+
+
+def forget(event: AuditEvent) -> None:
+    """Remember nothing: where parts are used without a product around them."""

@@ -25,6 +25,7 @@
         ProtocolViolation              carries the A-ABORT's source and reason (PS3.8 9.3.8)
       AlertUndelivered (transient)     it waits, and is sent with what comes
       JournalBehind (transient)        the sender is told to send again
+      AuditUnavailable (transient)     what must be recorded is not done (audit.on_failure = "stop")
       StateError                       a transition that the lifecycle table does not have: our bug
 
 A message says what was expected, what was found and what to do, and never a value from a DICOM header other
@@ -229,6 +230,12 @@ class AlertUndelivered(SgmriError):
 
 class JournalBehind(SgmriError):
     """The journal has taken nothing for so long that no more instances can wait for it."""
+
+    transient = True
+
+
+class AuditUnavailable(SgmriError):
+    """The audit log cannot be written, and the settings say that then nothing is done that it would record."""
 
     transient = True
 

@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_audit import Audit, check_audit
 from sgmri.settings_monitoring import Alerts, Metrics, Traces, check_monitoring
 
 RECEIVERS = ("own", "pynetdicom")
@@ -227,6 +228,7 @@ class Settings:
     metrics: Metrics = _table(Metrics, "Metrics, health and readiness over HTTP")
     traces: Traces = _table(Traces, "OpenTelemetry")
     alerts: Alerts = _table(Alerts, "Who is told when something is wrong")
+    audit: Audit = _table(Audit, "Who did what")
 
     @property
     def outlets(self) -> tuple[Outlet, ...]:
@@ -286,6 +288,7 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)
     _check_retention(settings.retention)
+    check_audit(settings.audit)
     if settings.log.level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError("log.level: expected DEBUG, INFO, WARNING or ERROR")
     if settings.log.format not in ("text", "json"):

@@ -236,3 +236,13 @@ EVENTS = Table(
     Column("duration_s", Float),
     Column("reason", String(32), nullable=False),
 )
+
+# The end of each host's audit log, kept apart from it: lines that are cut off at its end are missed by this
+AUDIT_HEADS = Table(
+    "audit_heads",
+    METADATA,
+    Column("host", String(255), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+)

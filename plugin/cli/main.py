@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from plugin.cli import (
     alerts,
+    audit,
     benchmark,
     clean,
     conformance,
@@ -40,7 +41,7 @@ from sgmri.errors import ConfigError, SeriesError, SgmriError
 _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
-    *(model, benchmark, conformance, viewer, doctor, alerts, settings, services),
+    *(model, benchmark, conformance, viewer, doctor, alerts, audit, settings, services),
 )
 
 
