@@ -3,11 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from plugin.alerts import Alert, Desk, Kind, Turn
 from plugin.retention import Retention
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
+from worker.auditing.files import audit_dir
+from worker.auditing.verification import verify
+from worker.database import open_database, sqlite_url
 from worker.delivery import breakers
 from worker.journal import Journal
 from worker.timeline import Tail
@@ -31,6 +35,8 @@ class Watch:
     retention: Retention
     _tail: Tail = field(init=False)
     _said: dict[tuple[Kind, str], float] = field(default_factory=dict)
+    _broken: frozenset[str] = frozenset()
+    _verify_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self._tail = Tail(self.journal, _NAME)
@@ -69,6 +75,16 @@ class Watch:
             yield Kind.DISK_FULL, ""
         if Worklist(journal=self.journal).stalled_s(self.settings.queue.stalled_after_s) is not None:
             yield Kind.READINGS_STALLED, ""
+        for host in self._broken_audits():
+            yield Kind.AUDIT_BROKEN, host
+
+    def _broken_audits(self) -> frozenset[str]:
+        """Return the hosts whose audit log was changed, verified now and then: all of it is read for that."""
+        now = self.journal.clock()
+        if now >= self._verify_at:
+            self._verify_at = now + self.settings.alerts.audit_period_s
+            self._broken = frozenset(broken_audits(self.settings))
+        return self._broken
 
     def _turns(self, standing: set[tuple[Kind, str]]) -> Iterator[Alert]:
         """Yield what has begun, ended, or gone on for long since it was last said."""
@@ -86,6 +102,17 @@ class Watch:
             if turn is not Turn.ENDED:
                 self._said[kind, subject] = now
             yield Alert(kind=kind, turn=turn, at=now, subject=subject)
+
+
+def broken_audits(settings: Settings) -> Iterator[str]:
+    """Yield the hosts whose audit log is not what was written; one that cannot be read is no better."""
+    engine = open_database(settings.storage.journal_url or sqlite_url(Path(settings.storage.state_dir)))
+    try:
+        yield from (report.host for report in verify(audit_dir(settings), engine) if report.faults)
+    except OSError:
+        yield "(cannot be read)"
+    finally:
+        engine.dispose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ class Alerts:
     group_s: float = setting(60.0, "a message waits for more to say", unit="s")
     pause_s: float = setting(900.0, "least time between two messages; what happens meanwhile is in the next", unit="s")
     repeat_s: float = setting(14400.0, "what goes on is said again after", unit="s")
+    audit_period_s: float = setting(3600.0, "how often the audit log is verified", unit="s")
     timeout_s: float = setting(15.0, "limit for connecting, and for each answer", unit="s")
     email: Email = table(Email, "By e-mail")
     webhook: Webhook = table(Webhook, "By webhook")

@@ -27,11 +27,14 @@ from plugin.alerts import Desk, Kind, Message, Turn
 from plugin.cli.main import main
 from plugin.parts import free_port
 from plugin.retention import Retention
+from sgmri.audit import Action, AuditEvent
 from sgmri.errors import AlertUndelivered, ConfigError
 from sgmri.lifecycle import Reason, State
-from sgmri.settings import Settings, parse
+from sgmri.settings import parse
 from tests.worker.place import Clock
 from tests.worker.test_worklist import queue
+from worker.audit import auditor
+from worker.auditing.files import audit_dir, this_host
 from worker.database import sqlite_url
 from worker.delivery import breakers
 from worker.journal import Journal
@@ -59,20 +62,19 @@ class Ward:
     """What is watched; disk, clock and channel are the test's own."""
 
     directory: Path
-    settings: Settings = field(
-        default_factory=lambda: parse(
-            {
-                "queue": {"stalled_after_s": 600.0},
-                "destination": [{"name": "pacs", "ae_title": "PACS", "commitment": "none"}],
-            }
-        )
-    )
     free_bytes: int = 10 << 30
     clock: Clock = field(default_factory=Clock)
     memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self.journal = Journal(sqlite_url(self.directory), clock=self.clock)
+        self.settings = parse(
+            {
+                "storage": {"state_dir": str(self.directory)},
+                "queue": {"stalled_after_s": 600.0},
+                "destination": [{"name": "pacs", "ae_title": "PACS", "commitment": "none"}],
+            }
+        )
         self.restart()
 
     def restart(self) -> None:
@@ -150,6 +152,19 @@ def test_what_goes_on_is_said_when_it_begins_now_and_then_and_when_it_ends(ward:
     breakers(ward.journal, ward.settings).answered("pacs")
     assert ward.pass_by(3600)[-1] == (Kind.DESTINATION_DOWN, Turn.ENDED, "pacs", 1)
     assert "destination-down ended" in ward.memory.sent[-1].subject
+
+
+def test_a_broken_audit_log_is_said(ward: Ward) -> None:
+    """A line that somebody changed is found by the next verification, within the hour; before that all is well."""
+    write = auditor(ward.settings)
+    for who in ("anna", "berta"):
+        write(AuditEvent(action=Action.VIEW, who=who))
+    assert ward.pass_by(300) == []
+    (log,) = (audit_dir(ward.settings) / this_host()).glob("*.jsonl")
+    log.write_text(log.read_text(encoding="utf-8").replace("anna", "nora"), encoding="utf-8")
+    assert ward.pass_by(3000) == []
+    assert ward.pass_by(1200) == [(Kind.AUDIT_BROKEN, Turn.BEGAN, this_host(), 1)]
+    assert "look at it with sgmri audit verify" in ward.memory.sent[-1].text
 
 
 def test_a_destination_that_comes_and_goes_is_one_line(ward: Ward) -> None:
