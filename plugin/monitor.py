@@ -35,7 +35,7 @@ class Monitor:
     is_alive
         Whether the process does its work.
     parts
-        Returns how each part stands.
+        Returns how some parts stand.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class Monitor:
         *,
         registry: CollectorRegistry,
         is_alive: Callable[[], bool],
-        parts: Callable[[], tuple[Standing, ...]],
+        parts: Callable[[frozenset[Part]], tuple[Standing, ...]],
     ) -> None:
         self._registry = registry
         self._is_alive = is_alive
@@ -90,8 +90,7 @@ class Monitor:
             is_alive = self._is_alive()
             return _json(is_alive, {"alive": is_alive})
         if path in ("/ready", "/ready/receive"):
-            needed = frozenset(Part) if path == "/ready" else RECEIVING
-            parts = [one for one in self._parts() if one.part in needed]
+            parts = self._parts(frozenset(Part) if path == "/ready" else RECEIVING)
             is_ready = all(one.is_ready for one in parts)
             return _json(is_ready, {"ready": is_ready, "parts": [_mapping(one) for one in parts]})
         return HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /health, /ready or /ready/receive\n"

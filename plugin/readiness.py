@@ -53,13 +53,14 @@ class Readiness:
     journal: Journal
     retention: Retention
 
-    def parts(self) -> tuple[Standing, ...]:
-        """Return how every part stands."""
+    def parts(self, needed: frozenset[Part]) -> tuple[Standing, ...]:
+        """Return how some parts stand; a broker that hangs is not waited for where it is not needed."""
         try:
             of_journal = tuple(self._of_journal())
         except SQLAlchemyError:
             of_journal = (Standing(part=Part.JOURNAL, is_ready=False, text="cannot be read"),)
-        return (*of_journal, self._disk(), self._broker())
+        broker = (self._broker(),) if Part.BROKER in needed else ()
+        return tuple(one for one in (*of_journal, self._disk(), *broker) if one.part in needed)
 
     def _of_journal(self) -> Iterator[Standing]:
         workers = [one for one in present(self.journal) if READING_QUEUE in one.queues]

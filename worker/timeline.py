@@ -4,6 +4,7 @@ Events are numbered as they are written, but on PostgreSQL one may become visibl
 number. So the last minutes are looked at again each time; what is older is settled, and counted once.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -189,10 +190,11 @@ class Tallies:
         self._journal = journal
         self._settled = Tally()
         self._settled_id = 0
+        self._lock = threading.Lock()  # two who ask at a time must not both settle the same events
 
     def now(self) -> Tally:
         """Return the tally as of now; costs what has happened since the last call, and in the last minutes."""
-        with self._journal.look() as connection:
+        with self._lock, self._journal.look() as connection:
             until = _last_id(connection, self._journal.clock() - _SETTLED_AFTER_S)
             if until > self._settled_id:
                 self._settled.add(connection, self._settled_id, until)
