@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
@@ -63,12 +63,18 @@ _TEXTS = frozenset({"CS", "DS", "DT", "LO", "SH", "TM", "UI"})
 """Representations of texts that need no check and may have several values (PS3.5 6.2)."""
 _ESCAPE = b"\x1b"
 """Without it, ASCII is ASCII in every character set (PS3.5 6.1.2.3)."""
-_UID = re.compile(r"(?=.{1,64}$)(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)+", re.ASCII)
+_MOST_UID = 64
 _NOISY_LOGGERS = [*map(logging.getLogger, ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils"))]
 
 
 def is_uid(text: str) -> bool:
     """Tell whether a text is a UID (PS3.5 9.1); a leading zero in a component, which occurs, is tolerated."""
+    return len(text) <= _MOST_UID and _is_uid(text)
+
+
+@lru_cache(maxsize=1024)  # a series' UIDs come again with each of its instances
+def _is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.services import VERIFICATION, Use, proposed
@@ -55,7 +55,7 @@ def open_association(
     contexts: Sequence[Context],
     *,
     scp_roles: Sequence[str] = (),
-    handlers: Sequence[tuple[evt.InterventionEvent, Callable[[evt.Event], int]]] = (),
+    handlers: Sequence[tuple[evt.EventType, Callable[[evt.Event], int | None]]] = (),
     idle_timeout_s: float | None = None,
 ) -> Association:
     """Open an association.
@@ -104,10 +104,12 @@ def open_association(
             NO_CONTEXT,
         )
     if not association.is_established:
-        error = PeerRejects if _is_rejected_for_good(association) else PeerUnavailable
+        rejection = _rejection(association)
+        happened = "rejected" if rejection else "aborted" if association.is_aborted else "not made"
+        error = PeerRejects if rejection and rejection.result == _REJECTED_PERMANENT else PeerUnavailable
         raise error(
-            f"expected an association with {destination.ae_title}, found it {_what_happened(association)}; check that "
-            "it runs, knows our AE title and may be reached from here"
+            f"expected an association with {destination.ae_title}, found it {happened}; check that it runs, knows our "
+            "AE title and may be reached from here"
         )
     return association
 
@@ -118,7 +120,7 @@ def associate(
     contexts: Sequence[Context],
     *,
     scp_roles: Sequence[str] = (),
-    handlers: Sequence[tuple[evt.InterventionEvent, Callable[[evt.Event], int]]] = (),
+    handlers: Sequence[tuple[evt.EventType, Callable[[evt.Event], int | None]]] = (),
 ) -> Iterator[Association]:
     """Open an association and release it at the end; see :func:`open_association`."""
     association = open_association(destination, contexts, scp_roles=scp_roles, handlers=handlers)
@@ -166,15 +168,16 @@ def _scp_role(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _is_rejected_for_good(association: Association) -> bool:
-    answer = association.acceptor.primitive
-    return association.is_rejected and answer is not None and answer.result == _REJECTED_PERMANENT
+def _rejection(association: Association) -> A_ASSOCIATE | None:
+    """Return the peer's rejection.
 
-
-def _what_happened(association: Association) -> str:
+    When the peer has closed the connection before our thread looks at it, pynetdicom takes that for a failed
+    connection, aborts, and leaves the rejection in its queue.
+    """
     if association.is_rejected:
-        return "rejected"
-    return "aborted" if association.is_aborted else "not made"
+        return association.acceptor.primitive
+    left = association.dul.peek_next_pdu()
+    return left if isinstance(left, A_ASSOCIATE) else None
 
 
 def no_delay(event: evt.Event) -> None:

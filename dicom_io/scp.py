@@ -18,6 +18,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_io.commitment import CommitmentResult, parse_result
@@ -25,10 +26,12 @@ from dicom_io.header_scan import scan_file
 from dicom_io.headers import is_uid
 from dicom_io.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.network import no_delay
+from dicom_io.receipts import Receipt, peer_name, refusal
 from dicom_io.receiver.negotiation import admits, supported_contexts
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
 from dicom_io.spool import Spool, StoredInstance, identify
 from dicom_io.statuses import EchoStatus, EventStatus, Rejection, StoreStatus
+from sgmri.audit import Auditor, forget
 from sgmri.errors import MalformedInstance
 from sgmri.settings import Listener
 
@@ -46,10 +49,13 @@ class Callbacks:
         be quick.
     committed
         Called with a storage commitment result.
+    audit
+        Told at an association's end what it brought, an event a series, and of every association that is rejected.
     """
 
     stored: Callable[[StoredInstance], None]
     committed: Callable[[CommitmentResult], None]
+    audit: Auditor = forget
 
 
 class StorageScp:
@@ -70,6 +76,8 @@ class StorageScp:
         self._spool = spool
         self._callbacks = callbacks
         self._server: ThreadedAssociationServer | None = None
+        self._receipts: dict[Association, Receipt] = {}  # of the associations that are open
+        self._renamed: dict[Association, str] = {}  # who they were that are about to be rejected
         self._ae = self._application_entity()
 
     def _application_entity(self) -> AE:
@@ -106,6 +114,8 @@ class StorageScp:
         if self._server is not None:
             self._server.shutdown()
             self._server = None
+        for association in list(self._receipts):
+            self._ended(association, was_aborted=True)
 
     def _handlers(self) -> list[Any]:
         return [
@@ -114,9 +124,34 @@ class StorageScp:
             (evt.EVT_C_ECHO, _echo),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_report),
-            (evt.EVT_REJECTED, lambda event: _log.warning("association rejected")),
-            (evt.EVT_ABORTED, lambda event: _log.warning("association aborted")),
+            (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_ABORTED, self._aborted),
+            (evt.EVT_RELEASED, lambda event: self._ended(event.assoc, was_aborted=False)),
         ]
+
+    def _accepted(self, event: evt.Event) -> None:
+        self._receipts[event.assoc] = Receipt(who=_caller(event.assoc))
+
+    def _rejected(self, event: evt.Event) -> None:
+        _log.warning("association rejected")
+        answer = event.assoc.acceptor.primitive
+        assert answer is not None
+        self._refused(event.assoc, (answer.result, answer.result_source, answer.diagnostic))
+
+    def _refused(self, association: Association, fields: tuple[int | None, ...]) -> None:
+        why = next((one.when for one in Rejection if one.fields == fields), "the association cannot be accepted")
+        self._callbacks.audit(refusal(self._renamed.pop(association, _caller(association)), why))
+
+    def _aborted(self, event: evt.Event) -> None:
+        _log.warning("association aborted")
+        self._ended(event.assoc, was_aborted=True)
+
+    def _ended(self, association: Association, *, was_aborted: bool) -> None:
+        receipt = self._receipts.pop(association, None)
+        if receipt is not None:
+            receipt.was_aborted = was_aborted
+            receipt.tell(self._callbacks.audit)
 
     def _admit(self, event: evt.Event) -> None:
         # pynetdicom compares AE titles only; one that comes from another address than its own is renamed to a title
@@ -124,11 +159,13 @@ class StorageScp:
         primitive = event.assoc.requestor.primitive
         assert primitive is not None
         if not admits(self._settings.peers, primitive.calling_ae_title.strip(), event.assoc.requestor.address or ""):
+            self._renamed[event.assoc] = _caller(event.assoc)
             primitive.calling_ae_title = _unguessable()
             return
         proposed = {str(context.abstract_syntax) for context in primitive.presentation_context_definition_list}
         if proposed - {VERIFICATION, STORAGE_COMMITMENT} and not self._spool.has_room(0):
             event.assoc.acse.send_reject(*Rejection.CONGESTION.fields)
+            self._refused(event.assoc, Rejection.CONGESTION.fields)
             event.assoc.kill()
 
     def _store(self, event: evt.Event) -> StoreStatus:
@@ -159,6 +196,7 @@ class StorageScp:
             # The file is durable and will be indexed at the next start; the sender is told to send again
             _log.error("an instance could not be journalled", exc_info=error)
             return StoreStatus.PROCESSING_FAILURE
+        self._receipts[event.assoc].add(instance.series_key)
         return StoreStatus.SUCCESS
 
     def _set_aside(self, encoded: bytes) -> StoreStatus:
@@ -181,6 +219,11 @@ class StorageScp:
 
 def _echo(event: evt.Event) -> EchoStatus:
     return EchoStatus.SUCCESS
+
+
+def _caller(association: Association) -> str:
+    primitive = association.requestor.primitive
+    return peer_name(primitive.calling_ae_title.strip() if primitive else "", association.requestor.address or "")
 
 
 def _unguessable() -> str:

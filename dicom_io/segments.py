@@ -4,7 +4,9 @@ One synced append makes an instance durable, where a file of its own needs two s
 association at a time. A record is its mark and size, the instance's bytes, an end mark with size and CRC-32, by which
 one that was cut off is none::
 
-    SGR1 size(8) | bytes | END1 size(8) crc(4)          (little-endian)
+    SGR2 size(8) | bytes | END1 size(8) crc(4) | zeros to the end of the block          (little-endian)
+
+Records of SGR1, as an earlier version wrote them, follow each other without the zeros.
 """
 
 import errno
@@ -13,16 +15,17 @@ import secrets
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_io.syncing import sync_directory, write_slices
+from dicom_io.blocks import BlockWriter, direct_flag, whole_blocks
+from dicom_io.syncing import sync_directory
 
 HEAD = struct.Struct("<4sQ")
 END = struct.Struct("<4sQL")
-_MARK, _END_MARK = b"SGR1", b"END1"
+_MARK, _EARLIER_MARK, _END_MARK = b"SGR2", b"SGR1", b"END1"
 _FULL_BYTES = 1 << 26
 _PIECE_BYTES = 1 << 20
 _SUFFIX = ".segment"
@@ -35,9 +38,11 @@ class Segment:
     Parameters
     ----------
     path, descriptor
-        The file.
+        The file, open for reading.
+    appender
+        The file, open for writing whole blocks; -1 for a segment of an earlier process.
     end
-        Where the next record begins, in bytes.
+        Where the next record begins, in bytes: at a block.
     waiting
         How many of its records are not yet files of the spool.
     leased
@@ -46,6 +51,7 @@ class Segment:
 
     path: Path
     descriptor: int
+    appender: int = -1
     end: int = 0
     waiting: int = 0
     leased: bool = True
@@ -83,6 +89,7 @@ class Segments:
     """
 
     directory: Path
+    _direct: int | None = None  # not yet known
     _waiting: dict[str, dict[str, Record]] = field(default_factory=dict)
     _free: list[Segment] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -103,9 +110,11 @@ class Segments:
         if not self.directory.exists():
             self.directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory.parent)
+        if self._direct is None:
+            self._direct = direct_flag(self.directory)
         path = self.directory / f"{secrets.token_hex(8)}{_SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        segment = Segment(path=path, descriptor=descriptor)
+        appender = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | self._direct, 0o600)
+        segment = Segment(path=path, descriptor=os.open(path, os.O_RDONLY | os.O_CLOEXEC), appender=appender)
         try:
             sync_directory(self.directory)
         except OSError:
@@ -135,41 +144,43 @@ class Segments:
         return segment.end >= _FULL_BYTES
 
     @staticmethod
-    def append(segment: Segment, slices: Sequence[bytes | memoryview], size_bytes: int, crc: int) -> Record:
-        """Write an instance at the end of a segment as a durable record, in one call.
+    def begin(segment: Segment, blocks: memoryview) -> BlockWriter:
+        """Return what the next record of a leased segment is written with; its head is left empty."""
+        writer = BlockWriter(segment.path, segment.appender, blocks, segment.end)
+        writer.append(bytes(HEAD.size))
+        return writer
+
+    @staticmethod
+    def seal(segment: Segment, writer: BlockWriter, crc: int) -> Record:
+        """Make a durable record of what was written: in one call, unless it was too long for the memory.
 
         Parameters
         ----------
-        segment
-            Leased.
-        slices, size_bytes, crc
-            The instance, its size, and its CRC-32.
+        segment, writer
+            What :meth:`begin` was called with and gave.
+        crc
+            CRC-32 of the instance.
 
         Raises
         ------
         OSError
             If the disk refuses; the segment must then not be used again.
         """
-        whole = [HEAD.pack(_MARK, size_bytes), *slices, END.pack(_END_MARK, size_bytes, crc)]
-        with _cut_on_error(segment):
-            write_slices(segment.descriptor, whole, segment.end, synced=True)
-        return _advanced(segment, size_bytes)
+        size_bytes = writer.size_bytes - HEAD.size
+        record = Record(segment=segment, offset=segment.end + HEAD.size, size_bytes=size_bytes)
+        try:
+            writer.append(END.pack(_END_MARK, size_bytes, crc))
+            segment.end = writer.finish(HEAD.pack(_MARK, size_bytes), synced=True)
+        except OSError:
+            Segments.cut(segment)
+            raise
+        return record
 
     @staticmethod
-    def seal(segment: Segment, size_bytes: int, crc: int) -> Record:
-        """Make a durable record of an instance that was written at ``segment.end``, its head left empty.
-
-        Raises
-        ------
-        OSError
-            If the disk refuses; the segment must then not be used again.
-        """
-        with _cut_on_error(segment):
-            end = [END.pack(_END_MARK, size_bytes, crc)]
-            write_slices(segment.descriptor, end, segment.end + HEAD.size + size_bytes)
-            write_slices(segment.descriptor, [HEAD.pack(_MARK, size_bytes)], segment.end)
-            os.fdatasync(segment.descriptor)
-        return _advanced(segment, size_bytes)
+    def cut(segment: Segment) -> None:
+        """Cut off what is no record; what cannot be cut off has no head, so it is none all the same."""
+        with suppress(OSError):
+            os.ftruncate(segment.appender, segment.end)
 
     def keep(self, series_key: str, file_name: str, record: Record) -> bool:
         """Remember that a record waits to become a file; False if one of that name waits already."""
@@ -206,7 +217,7 @@ class Segments:
     def left_behind(self) -> Iterator[tuple[Segment, list[Record]]]:
         """Yield each segment of an earlier process with its whole records; call it before any lease."""
         for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             segment = Segment(path=path, descriptor=descriptor, leased=False)
             yield segment, list(_records(segment))
 
@@ -215,28 +226,14 @@ class Segments:
         """Delete a segment whose records are durable files."""
         segment.path.unlink(missing_ok=True)
         os.close(segment.descriptor)
+        if segment.appender >= 0:
+            os.close(segment.appender)
 
     def _remove_if_done(self, segment: Segment) -> None:
         if not segment.leased and not segment.waiting:
             if segment in self._free:
                 self._free.remove(segment)
             self.remove(segment)
-
-
-@contextmanager
-def _cut_on_error(segment: Segment) -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(segment.descriptor, segment.end)
-        raise
-
-
-def _advanced(segment: Segment, size_bytes: int) -> Record:
-    record = Record(segment=segment, offset=segment.end + HEAD.size, size_bytes=size_bytes)
-    segment.end = record.offset + size_bytes + END.size
-    return record
 
 
 def _records(segment: Segment) -> Iterator[Record]:
@@ -246,13 +243,15 @@ def _records(segment: Segment) -> Iterator[Record]:
         mark, length = HEAD.unpack(os.pread(segment.descriptor, HEAD.size, offset))
         start = offset + HEAD.size
         # A record that was cut off has no whole frame; nothing after it was ever acknowledged
-        if mark != _MARK or start + length + END.size > size:
+        if mark not in (_MARK, _EARLIER_MARK) or start + length + END.size > size:
             return
         end = END.unpack(os.pread(segment.descriptor, END.size, start + length))
         if end != (_END_MARK, length, _crc(segment.descriptor, start, length)):
             return
         yield Record(segment=segment, offset=start, size_bytes=length)
         offset = start + length + END.size
+        if mark == _MARK:
+            offset = whole_blocks(offset)
 
 
 def _crc(descriptor: int, offset: int, count: int) -> int:

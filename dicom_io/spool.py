@@ -11,14 +11,15 @@ import filecmp
 import hashlib
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
+from dicom_io.blocks import direct_flag
 from dicom_io.header_scan import Identifiers, scan_file
 from dicom_io.headers import is_uid
 from dicom_io.quarantine import Quarantine
@@ -88,24 +89,43 @@ class Spool:
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0, synced: bool = True) -> None:
         self.root = root
+        self._root = os.fspath(root)  # what is asked for every instance does without Path
         self.synced = synced
         self.segments = Segments(root / "segments")
         self.quarantine = Quarantine(root / "quarantine")
         self._min_free_bytes = min_free_bytes
+        self._incoming = root / "incoming"
+        self._token = secrets.token_hex(8)  # with a number: the name of a part
+        self._numbers = count()
+        self._direct: int | None = None  # not yet known
+        self._without_directory: set[str] = set()  # series that wait in segments; changed by who holds _placing
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
         make_directory(root)
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether an instance of this size fits above the watermark."""
-        return shutil.disk_usage(self.root).free - size_bytes >= self._min_free_bytes
+        disk = os.statvfs(self._root)
+        return disk.f_bavail * disk.f_frsize - size_bytes >= self._min_free_bytes
 
     def new_part(self) -> Path:
         """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it."""
-        incoming = self.root / "incoming"
-        if not incoming.exists():
-            incoming.mkdir(mode=0o700, exist_ok=True)
-        return incoming / f"{secrets.token_hex(8)}{_PART}"
+        if not os.path.exists(self._incoming):  # noqa: PTH110 - asked for every instance
+            self._incoming.mkdir(mode=0o700, exist_ok=True)
+        return self._incoming / f"{self._token}-{next(self._numbers)}{_PART}"
+
+    def open_part(self, path: Path) -> int:
+        """Make a new part file and open it for a :class:`dicom_io.blocks.BlockWriter`.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
+        if self._direct is None:
+            # What is not synced is better off in the page cache
+            self._direct = direct_flag(path.parent) if self.synced else 0
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | self._direct, 0o600)
 
     def write_part(self, encoded: bytes) -> Path:
         """Write an instance to a new part file.
@@ -169,22 +189,22 @@ class Spool:
             If the disk refuses; the instance is not stored then.
         """
         path = self.path(instance.series_key, instance.file_name)
-        differs = False
+        differs = moved = False
         try:
             with self._placing:
-                # Within the lock: nobody may find a directory whose own entry is not yet durable
-                self._make_directory(path.parent)
                 was_there = path.exists()
                 if not was_there:
-                    part.rename(path)
+                    self._rename(part, path)
+                    moved = True
             if was_there and not filecmp.cmp(part, path, shallow=False):
                 differs = True
                 part.rename(path.with_suffix(f".{_digest(part)}{_OTHER}"))
             if self.synced:
                 self._sync_placed(path, was_there=was_there)
         finally:
-            part.unlink(missing_ok=True)
-        return replace(instance, was_there=was_there, differs=differs)
+            if not moved:
+                part.unlink(missing_ok=True)
+        return replace(instance, was_there=True, differs=differs) if was_there else instance
 
     @staticmethod
     def _sync_placed(path: Path, *, was_there: bool) -> None:
@@ -198,7 +218,16 @@ class Spool:
                 path.unlink(missing_ok=True)
             raise
 
+    def _rename(self, part: Path, path: Path) -> None:
+        try:
+            part.rename(path)
+        except FileNotFoundError:  # the first of its series
+            # Within the lock: nobody may find a directory whose own entry is not yet durable
+            self._make_directory(path.parent)
+            part.rename(path)
+
     def _make_directory(self, directory: Path) -> None:
+        self._without_directory.discard(directory.name)
         if not directory.exists():
             directory.mkdir(mode=0o700)
             try:
@@ -217,8 +246,10 @@ class Spool:
             If the disk refuses.
         """
         with self._placing:
-            late = os.path.exists(f"{self.root}/{instance.series_key}")  # noqa: PTH110 - asked for every instance
-            if not late and self.segments.keep(instance.series_key, instance.file_name, record):
+            if instance.series_key not in self._without_directory and not (self.root / instance.series_key).exists():
+                self._without_directory.add(instance.series_key)
+            on_time = instance.series_key in self._without_directory
+            if on_time and self.segments.keep(instance.series_key, instance.file_name, record):
                 return instance
         self.gather(instance.series_key)
         (part,) = self._copied([record])

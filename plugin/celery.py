@@ -19,6 +19,7 @@ from sgmri.errors import ConfigError, EngineError, SgmriError
 from sgmri.settings import Settings, Worker
 from worker.admission import Admission
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
+from worker.audit import auditor
 from worker.destinations import first_profile, further_profiles, open_sender
 from worker.engines import ENGINES, chosen_device, create_engine
 from worker.presence import Presence
@@ -71,6 +72,7 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
             admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
             profile=first_profile(settings),
             further_profiles=further_profiles(settings),
+            audit=auditor(settings, "worker"),
         )
 
     def workplace() -> Workplace:

@@ -1,6 +1,8 @@
 """The listener process: SCP, spool, journal and sweeper, and nothing that needs a GPU."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dicom_io.commitment import CommitmentResult
@@ -20,9 +22,12 @@ from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
 from sgmri import logs
+from sgmri.audit import AuditEvent
+from sgmri.errors import AuditUnavailable
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker.app import create_app
+from worker.audit import auditor
 from worker.database import set_aside_if_damaged, sqlite_url
 from worker.destinations import targets
 from worker.journal import Journal
@@ -55,14 +60,18 @@ class ListenerService:
     ----------
     settings
         The configuration.
+    give_up
+        Called when the audit log cannot be written and nothing more may be received for that (``audit.on_failure``).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, give_up: Callable[[], None] = lambda: None) -> None:
         settings = admitted_peers(settings)
         self._settings = settings
         if not settings.storage.journal_url and set_aside_if_damaged(Path(settings.storage.state_dir)):
             _log.error("the journal is damaged and was set aside; a new one is made from the spool")
         self.journal = open_journal(settings)
+        self._give_up = give_up
+        self._auditor = auditor(settings, "listener")
         listener = settings.listener
         synced = listener.durability != "none"
         self._spool = Spool(spool_dir(settings), min_free_bytes=listener.min_free_bytes, synced=synced)
@@ -72,14 +81,20 @@ class ListenerService:
         dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
         self._indexer = Indexer(self.journal)
         self._retention = Retention(
-            settings=settings, journal=self.journal, spool=self._spool, outbox_dir=outbox_dir(settings)
+            settings=settings,
+            journal=self.journal,
+            spool=self._spool,
+            outbox_dir=outbox_dir(settings),
+            audit=self._audit,
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         self._metrics = Metrics(settings, self.journal, self._retention)
         self._monitor = self._make_monitor()
         self._observers = list(observers(settings, self.journal, self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
-        self._scp = scp(listener, self._spool, Callbacks(stored=self._stored, committed=self._committed))
+        self._scp = scp(
+            listener, self._spool, Callbacks(stored=self._stored, committed=self._committed, audit=self._told)
+        )
 
     @property
     def port(self) -> int:
@@ -134,6 +149,17 @@ class ListenerService:
         indexed = index_spool(self._spool, self.journal)
         if indexed:
             _log.warning("indexed %d instances that the journal did not have", indexed)
+
+    def _audit(self, event: AuditEvent) -> None:
+        try:
+            self._auditor(event)
+        except AuditUnavailable:
+            self._give_up()
+            raise
+
+    def _told(self, event: AuditEvent) -> None:
+        with suppress(AuditUnavailable):  # it has happened, and the process ends
+            self._audit(event)
 
     def _stored(self, instance: StoredInstance) -> None:
         if instance.differs:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dicom_io.spool import KEY_LENGTH, Spool
 from sgmri import logs
+from sgmri.audit import Action, AuditEvent, Auditor, forget
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker import removals
@@ -82,6 +83,8 @@ class Retention:
         Where the series stand and lie.
     disk
         Tells the size of a path's disk and what is free of it, in bytes.
+    audit, who
+        Who remembers what left, and in whose name it leaves.
     """
 
     settings: Settings
@@ -89,6 +92,8 @@ class Retention:
     spool: Spool
     outbox_dir: Path
     disk: Callable[[Path], tuple[int, int]] = total_and_free
+    audit: Auditor = forget
+    who: str = "listener"
 
     def finish(self) -> None:
         """End the removals that a killed process began; call it before anything is received."""
@@ -217,7 +222,13 @@ class Retention:
                 return self._set_aside(leaving.path)
             assert leaving.row is not None
             removal = removals.begin(self.journal, leaving.row)
-            if removal is None or not self._remove(removal):
+            if removal is None:
+                return False
+            # Before the files go: what a kill leaves of them is removed without another word
+            self.audit(
+                AuditEvent(action=Action.DELETE, who=self.who, series_key=leaving.series_key, detail=leaving.why)
+            )
+            if not self._remove(removal):
                 return False
             _log.info(
                 "%s for %.1f days: %d bytes have left the disk (%s)",

@@ -16,6 +16,7 @@ from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.services import MR_IMAGE
 from dicom_io.spool import Spool, StoredInstance
+from sgmri.audit import AuditEvent
 from sgmri.settings import Listener, Peer
 
 KINDS: dict[str, tuple[type[StorageScp] | type[Receiver], str]] = {
@@ -35,6 +36,7 @@ class Running:
     spool: Spool
     stored: list[StoredInstance] = field(default_factory=list)
     committed: list[CommitmentResult] = field(default_factory=list)
+    events: list[AuditEvent] = field(default_factory=list)
 
     def destination(self, *, calling: str = "SCANNER", called: str = "SGMRI") -> Destination:
         """Return the receiver as somebody to call."""
@@ -59,10 +61,12 @@ def running(kind: str, spool: Path | Spool, **settings: Any) -> Iterator[Running
     )
     stored: list[StoredInstance] = []
     committed: list[CommitmentResult] = []
-    scp = scp_class(listener, place, Callbacks(stored=stored.append, committed=committed.append))
+    events: list[AuditEvent] = []
+    callbacks = Callbacks(stored=stored.append, committed=committed.append, audit=events.append)
+    scp = scp_class(listener, place, callbacks)
     scp.start()
     try:
-        yield Running(scp=scp, spool=place, stored=stored, committed=committed)
+        yield Running(scp=scp, spool=place, stored=stored, committed=committed, events=events)
     finally:
         scp.stop()
 

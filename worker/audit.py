@@ -74,8 +74,9 @@ class _Writer:
         self.keeper.keep(head)
 
     def _write(self, event: AuditEvent) -> Head:
-        if not self._compared:
-            self.files.head, self._compared = self.keeper.kept(), True
+        if not self._compared and (kept := self.keeper.kept()) is not None:
+            self.files.expect(kept)
+            self._compared = True
         if self._lost:
             text = "events could not be written before this line"
             what = AuditEvent(

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from dicom_io.commitment import request
 from dicom_io.scu import deliverable
-from sgmri.errors import DeliveryError, PeerBusy, PeerRejects, PeerUnavailable, StoreRefused, Undeliverable
+from sgmri.audit import Action, AuditEvent, Auditor, Outcome, forget
+from sgmri.errors import (
+    AuditUnavailable,
+    DeliveryError,
+    PeerBusy,
+    PeerRejects,
+    PeerUnavailable,
+    StoreRefused,
+    Undeliverable,
+)
 from sgmri.lifecycle import Reason, State
 from sgmri.outlets import Outlet
 from sgmri.settings import Settings
@@ -48,11 +57,14 @@ class Deliverer:
         The truth, and where to.
     senders
         Who sends.
+    audit
+        Who remembers what was sent.
     """
 
     journal: Journal
     settings: Settings
     senders: Senders
+    audit: Auditor = forget
 
     @property
     def _outbox(self) -> Outbox:
@@ -125,6 +137,10 @@ class Deliverer:
                     self._prove(errand, sender, overdue=overdue)
         except DeliveryError as error:
             self._failed(errand, error)
+        except AuditUnavailable as error:
+            _log.error("%s", error)
+            later = self.journal.clock() + self.settings.worker.sweep_period_s
+            self._move(errand, None, reason=delivery.reason, next_try_at=later)
         except Exception as error:  # noqa: BLE001 - border: a bug at one destination must not hold back the others
             _log.error("delivery to %s failed by a bug; it is tried again", outlet.name, exc_info=error)
             later = self.journal.clock() + self.settings.delivery.retry_max_s
@@ -139,16 +155,26 @@ class Deliverer:
             one.sop_instance_uid: one for one in self._deliveries.objects(errand.delivery) if one.stored_at is None
         }
         refusals: list[DeliveryError] = []
+        taken = 0
         sendables = [deliverable(errand.directory / one.file_name) for one in waiting.values()]
-        for instance, refusal in sender.store(sendables):
-            this = waiting[instance.sop_instance_uid]
-            if refusal is None or self._is_held(errand, sender, this, refusal):
-                self._mark(errand, this, stored_at=self.journal.clock(), reason=Reason.NONE)
-            elif isinstance(refusal, PeerBusy):
-                raise refusal
-            else:
-                self._mark(errand, this, reason=_reason_of(refusal))
-                refusals.append(refusal)
+        self._remember(errand, Action.BEGIN_SEND, len(waiting))
+        try:
+            for instance, refusal in sender.store(sendables):
+                this = waiting[instance.sop_instance_uid]
+                if refusal is None or self._is_held(errand, sender, this, refusal):
+                    self._mark(errand, this, stored_at=self.journal.clock(), reason=Reason.NONE)
+                    taken += 1
+                elif isinstance(refusal, PeerBusy):
+                    raise refusal
+                else:
+                    self._mark(errand, this, reason=_reason_of(refusal))
+                    refusals.append(refusal)
+        finally:
+            # one event for what was taken, one for what was not (PS3.15 A.5.2)
+            if taken:
+                self._remember(errand, Action.SEND, taken)
+            if taken < len(waiting):
+                self._remember(errand, Action.SEND, len(waiting) - taken, Outcome.FAILURE)
         self.journal.log(errand.row, "store", duration_s=self.journal.clock() - begin)
         if refusals:
             raise refusals[0]
@@ -162,6 +188,12 @@ class Deliverer:
             return this.sop_instance_uid in sender.held(errand.row.study_instance_uid, this.series_instance_uid)
         except DeliveryError:
             return False
+
+    def _remember(self, errand: "_Errand", action: Action, count: int, outcome: Outcome = Outcome.SUCCESS) -> None:
+        key, name = errand.row.series_key, errand.outlet.name
+        self.audit(
+            AuditEvent(action=action, who="worker", outcome=outcome, series_key=key, detail=f"to {name}", count=count)
+        )
 
     def _mark(self, errand: "_Errand", this: ObjectRow, **change: float | str | None) -> None:
         self._deliveries.mark(errand.delivery, [this.sop_instance_uid], **change)

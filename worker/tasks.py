@@ -24,7 +24,16 @@ from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.spool import Spool
 from sgmri import logs, readings
-from sgmri.errors import EngineError, MemoryShort, OutOfMemory, SeriesError, SgmriError, ViewerRuleBroken
+from sgmri.audit import Action, AuditEvent, Auditor, Outcome, forget
+from sgmri.errors import (
+    AuditUnavailable,
+    EngineError,
+    MemoryShort,
+    OutOfMemory,
+    SeriesError,
+    SgmriError,
+    ViewerRuleBroken,
+)
 from sgmri.interfaces import Engine, ReadingControl
 from sgmri.lifecycle import Reason, State
 from sgmri.readings import Reading
@@ -77,6 +86,8 @@ class Workplace:
         Who sends to the destinations.
     admission
         Whether there is memory for a reading.
+    audit
+        Who remembers readings and deliveries.
     """
 
     settings: Settings
@@ -89,6 +100,7 @@ class Workplace:
     further_profiles: Mapping[str, Profile] = field(default_factory=dict)
     senders: Senders = field(default_factory=Senders)
     admission: Admission = field(default_factory=lambda: Admission("cpu", least_bytes=0))
+    audit: Auditor = forget
 
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
@@ -156,7 +168,28 @@ def end_reading(place: Workplace, row: SeriesRow) -> bool:
     Whether there are results to deliver now.
     """
     with logs.series(row.series_key[:8]), heartbeat(place.journal, row, place.settings.worker.lease_s) as unwanted:
-        return _read(place, row, unwanted)
+        try:
+            place.audit(AuditEvent(action=Action.READ, who="worker", series_key=row.series_key, detail="begun"))
+        except AuditUnavailable as error:
+            _log.error("%s", error)
+            later = place.journal.clock() + backoff_s(place.settings, row)
+            _end(place, row, State.QUEUED, row.reason, attempts=row.attempts - 1, next_try_at=later)
+            return False
+        results = _read(place, row, unwanted)
+        place.audit(_ended(place, row))
+        return results
+
+
+def _ended(place: Workplace, row: SeriesRow) -> AuditEvent:
+    after = place.journal.series(row.series_key)
+    good = after.state not in (State.FAILED, State.QUEUED)
+    return AuditEvent(
+        action=Action.READ,
+        who="worker",
+        outcome=Outcome.SUCCESS if good else Outcome.FAILURE,
+        series_key=row.series_key,
+        detail=f"ended: {after.state} {after.reason}",
+    )
 
 
 def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
@@ -299,7 +332,7 @@ def deliver_one(place: Workplace, series_key: str, generation: int) -> None:
         row = _known(place, series_key)
         if row is None or row.generation != generation or row.state not in (State.READ, State.STORED):
             return
-        deliverer = Deliverer(journal=place.journal, settings=place.settings, senders=place.senders)
+        deliverer = Deliverer(journal=place.journal, settings=place.settings, senders=place.senders, audit=place.audit)
         deliverer.deliver(row, place.results_dir(row))
 
 

@@ -10,17 +10,18 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_io import services
+from dicom_io.receipts import Receipt, peer_name, refusal
 from dicom_io.receiver import commands, pdus
 from dicom_io.receiver.admission import Admission
 from dicom_io.receiver.messages import IncomingEvent, IncomingInstance, Message
-from dicom_io.receiver.negotiation import Context, Negotiated, negotiate
+from dicom_io.receiver.negotiation import Context, Negotiated, calling_ae_title, negotiate
 from dicom_io.receiver.targets import Intake
 from dicom_io.scp import Callbacks
-from dicom_io.spool import Spool
+from dicom_io.spool import Spool, StoredInstance
 from dicom_io.statuses import EchoStatus, Rejection
 from sgmri.errors import AssociationRejected, ProtocolViolation
 from sgmri.settings import Listener
@@ -75,10 +76,10 @@ class Association:
         self._address = address
         self._accepted = accepted
         settings = place.settings
+        pdus.wait_at_most(connection, socket.SO_SNDTIMEO, settings.network_timeout_s)
         self._stream = pdus.PduStream(
             connection, max_pdu_bytes=settings.max_pdu_bytes, timeout_s=settings.network_timeout_s
         )
-        self._stream.before_reuse = self._flush
         self._intake = Intake(place.spool, in_segments=settings.durability == "journal")
         self._contexts: dict[int, Context] = {}
         self._command = bytearray()
@@ -86,15 +87,28 @@ class Association:
         self._message: Message | None = None
         self._context_id = 0
         self._peer_max_pdu_bytes = 0
+        self._receipt = Receipt(who=peer_name("", address))
+        self._rejected_for = ""
+        self._callbacks = replace(place.callbacks, stored=self._stored)
 
     def run(self) -> None:
         """Serve the association to its end; nothing that the peer does is raised."""
+        try:
+            self._run()
+        finally:
+            # Last of all: the peer does not wait for the audit log
+            self._receipt.tell(self._callbacks.audit)
+            if self._rejected_for:
+                self._callbacks.audit(refusal(self._receipt.who, self._rejected_for))
+
+    def _run(self) -> None:
         try:
             last = self._end()
         finally:
             if self._message is not None:
                 self._message.discard()
             self._intake.close()
+        self._receipt.was_aborted = last != pdus.RELEASE_RP
         self._part_with(last)
 
     def _end(self) -> bytes:
@@ -103,11 +117,12 @@ class Association:
             self._serve()
         except AssociationRejected as rejected:
             _log.warning("association from %s rejected: %s", self._address, rejected)
+            self._rejected_for = str(rejected)
             return pdus.reject(rejected.result, rejected.source, rejected.reason)
         except ProtocolViolation as violation:
             _log.warning("association with %s aborted: %s", self._address, violation)
             return pdus.abort(violation.source, violation.reason)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             _log.warning("connection from %s ended: it was silent or too slow", self._address)
             return pdus.abort(0, 0) if self._contexts else b""
         except OSError:
@@ -117,6 +132,7 @@ class Association:
 
     def _serve(self) -> None:
         body = self._stream.request(self._place.settings.request_timeout_s)
+        self._receipt.who = peer_name(calling_ae_title(body), self._address)
         negotiated = negotiate(body, self._place.settings, self._address, self._place.supported)
         with self._place.admission.association(negotiated.calling_ae_title):
             self._check_room(negotiated)
@@ -158,7 +174,7 @@ class Association:
             self._finish()
 
     def _begin(self, request: commands.Command, context: Context) -> Message:
-        settings, callbacks = self._place.settings, self._place.callbacks
+        settings, callbacks = self._place.settings, self._callbacks
         match request.field, context.abstract_syntax, request.has_data_set:
             case commands.C_ECHO_RQ, services.VERIFICATION, False:
                 return Message(EchoStatus.SUCCESS, 0)
@@ -183,14 +199,12 @@ class Association:
         message, self._message = self._message, None
         response = commands.response(self._request, message.finish())
         self._send(pdus.command_pdus(self._context_id, response, self._peer_max_pdu_bytes))
-        self._stream.start_over()
 
-    def _flush(self) -> None:
-        if self._message is not None:
-            self._message.flush()
+    def _stored(self, instance: StoredInstance) -> None:
+        self._place.callbacks.stored(instance)
+        self._receipt.add(instance.series_key)
 
     def _send(self, content: bytes) -> None:
-        self._connection.settimeout(self._place.settings.network_timeout_s)
         self._connection.sendall(content)
 
     def _part_with(self, last: bytes) -> None:

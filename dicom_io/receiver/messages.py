@@ -56,9 +56,6 @@ class Message:
         if self._bytes_left < 0:
             raise ProtocolViolation("expected a data set of limited size, found no end of it", source=0, reason=0)
 
-    def flush(self) -> None:
-        """Let go of the memory that pieces point to."""
-
     def finish(self) -> int:
         """Return the status to answer, once the data set is whole."""
         return self.status
@@ -114,12 +111,15 @@ class IncomingInstance(Message):
     def take(self, content: memoryview) -> None:
         """Take a piece; an instance that is too large, or for which there is no room, is drained from there on."""
         super().take(content)
-        self._try(lambda: self._append(content))
-
-    def _append(self, content: memoryview) -> None:
         target = self._target
         if target is None:
             return
+        try:
+            self._append(target, content)
+        except OSError as error:
+            self._refuse_unwritten(error)
+
+    def _append(self, target: Target, content: memoryview) -> None:
         if target.size_bytes + len(content) > self._max_bytes + self._meta_bytes:
             self._refuse(StoreStatus.OUT_OF_RESOURCES, "it is too large")
             return
@@ -129,11 +129,6 @@ class IncomingInstance(Message):
                 self._refuse(StoreStatus.OUT_OF_RESOURCES, "there is no room for it")
                 return
         target.append(content)
-
-    def flush(self) -> None:
-        """Write the pieces that were taken."""
-        if self._target is not None:
-            self._try(self._target.flush)
 
     def finish(self) -> int:
         """Store the instance and tell; return the status."""
@@ -182,7 +177,10 @@ class IncomingInstance(Message):
         try:
             step()
         except OSError as error:
-            self._refuse(StoreStatus.OUT_OF_RESOURCES, f"the spool cannot be written (errno {error.errno})")
+            self._refuse_unwritten(error)
+
+    def _refuse_unwritten(self, error: OSError) -> None:
+        self._refuse(StoreStatus.OUT_OF_RESOURCES, f"the spool cannot be written (errno {error.errno})")
 
     def _refuse(self, status: StoreStatus, why: str) -> None:
         _log.warning("instance refused with status 0x%04X: %s", status, why)

@@ -164,6 +164,11 @@ def _calling(body: bytes, settings: Listener, address: str) -> str:
     return calling_ae_title
 
 
+def calling_ae_title(body: bytes) -> str:
+    """Return who an A-ASSOCIATE-RQ (after its first six bytes) says that it comes from; empty where it is cut off."""
+    return _title(_FIXED.unpack_from(body)[2]) if len(body) >= _FIXED.size else ""
+
+
 def _title(encoded: bytes) -> str:
     return encoded.decode("ascii", "replace").strip(" \0")
 

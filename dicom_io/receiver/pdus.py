@@ -6,21 +6,23 @@ PS3.8 9.3 (PDU structures), 9.2 (ARTIM timer), Annex E (message control header)
 """
 
 import socket
+import ssl
 import struct
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 from sgmri.errors import ProtocolViolation
 
-RING_BYTES = 1 << 19
-"""An instance of up to half of it is written in one piece."""
+_RING_BYTES = 1 << 18
 MAX_REQUEST_BYTES = 1 << 20
 _SLACK_BYTES = 64  # some senders count the PDU's header into the length that we offer
 _HEADER = struct.Struct(">BxL")
 _PDV = struct.Struct(">LBB")
 _ASSOCIATE_RQ, _P_DATA, _RELEASE_RQ, _ABORT = 1, 4, 5, 7
 _MAX_TYPE = 7
+_TIMEVAL = struct.Struct("@ll")
+_GRACE_S = 0.25
+_NOT_ARMED = float("-inf")
 _COMMAND, _LAST = 1, 2  # PS3.8 Annex E.2
 
 RELEASE_RP = struct.pack(">BxLxxxx", 6, 4)
@@ -47,6 +49,20 @@ def command_pdus(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
     return encoded
 
 
+def wait_at_most(connection: socket.socket, option: int, seconds: float) -> None:
+    """Let receiving (SO_RCVTIMEO) or sending (SO_SNDTIMEO) wait no longer; it raises OSError then.
+
+    A timeout of Python's would cost a call of poll and two turns of the interpreter's lock for every other call; only
+    the secure layer cannot do without.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    microseconds = max(1, int(seconds * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(microseconds // 1_000_000, microseconds % 1_000_000))
+
+
 class Chunk(NamedTuple):
     """A piece of a command set or data set.
 
@@ -59,7 +75,7 @@ class Chunk(NamedTuple):
     ends
         Whether it is the last piece.
     content
-        Its bytes, within the ring: valid until ``before_reuse`` has been called.
+        Its bytes, within the ring: valid until the next piece is asked for.
     """
 
     context_id: int
@@ -85,12 +101,12 @@ class PduStream:
         self._connection = connection
         self._max_pdu_bytes = max_pdu_bytes
         self._timeout_s = timeout_s
-        self._ring = memoryview(bytearray(RING_BYTES))
+        self._ring = memoryview(bytearray(_RING_BYTES))
         self._low = self._high = 0  # what lies there and is not yet taken
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = 0
         self._expires_at = self._ends_at = 0.0
-        self.before_reuse: Callable[[], None] = lambda: None
+        self._armed_s = _NOT_ARMED
 
     def request(self, timeout_s: float) -> bytes:
         """Return the body of the A-ASSOCIATE-RQ, which must be whole within this time.
@@ -120,11 +136,6 @@ class PduStream:
     def end_at(self, moment: float) -> None:
         """Let the whole association end at this moment of the monotonic clock, in seconds."""
         self._ends_at = moment
-
-    def start_over(self) -> None:
-        """Use the ring from its start again, if nothing waits in it; nobody may hold a chunk any more."""
-        if self._low == self._high:
-            self._low = self._high = 0
 
     def chunk(self) -> Chunk | None:
         """Return the next piece; None when the peer asks for release.
@@ -187,16 +198,27 @@ class PduStream:
             self._receive()
 
     def _receive(self) -> None:
-        if self._high > RING_BYTES // 2:
-            self.before_reuse()
+        if self._low == self._high:
+            self._low = self._high = 0
+        elif self._high > _RING_BYTES // 2:
             rest = self._high - self._low
             self._ring[:rest] = self._ring[self._low : self._high]
             self._low, self._high = 0, rest
-        left_s = min(self._expires_at, self._ends_at) - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the peer is too slow")
-        self._connection.settimeout(left_s)
-        count = self._connection.recv_into(self._ring[self._high :])
+        count = self._receive_into(self._ring[self._high :])
         if not count:
             raise ConnectionResetError("the peer closed the connection")
         self._high += count
+
+    def _receive_into(self, room: memoryview) -> int:
+        while True:
+            left_s = min(self._expires_at, self._ends_at) - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the peer is too slow")
+            # Set anew only where it would come too late, or far too early: not for every piece
+            if not left_s - _GRACE_S < self._armed_s < left_s + _GRACE_S:
+                self._armed_s = left_s
+                wait_at_most(self._connection, socket.SO_RCVTIMEO, left_s)
+            try:
+                return self._connection.recv_into(room)
+            except (BlockingIOError, TimeoutError):
+                self._armed_s = _NOT_ARMED  # it came too early: look at the clock

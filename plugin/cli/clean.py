@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from dicom_io.spool import Spool
+from plugin.cli.operating import operator
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.retention import Leaving, Retention
 from plugin.settings import load
+from worker.audit import auditor
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -24,7 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         spool = Spool(spool_dir(settings))
-        retention = Retention(settings=settings, journal=journal, spool=spool, outbox_dir=outbox_dir(settings))
+        retention = Retention(
+            settings=settings,
+            journal=journal,
+            spool=spool,
+            outbox_dir=outbox_dir(settings),
+            audit=auditor(settings, "command"),
+            who=operator(),
+        )
         count = size_bytes = 0
         for leaving in retention.would_go() if arguments.dry_run else retention.clean():
             count, size_bytes = count + 1, size_bytes + leaving.size_bytes

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from plugin.cli.operating import operating
 from plugin.listener import open_journal
 from plugin.settings import load
 from sgmri.lifecycle import State
@@ -29,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     journal = open_journal(settings)
     try:
-        suspension.change(journal, Mode.FINISHING)
+        with operating(settings, f"worklist {Mode.FINISHING}"):
+            suspension.change(journal, Mode.FINISHING)
         print(f"worklist: {Mode.FINISHING}", flush=True)
         if arguments.wait:
             _wait(journal, settings)

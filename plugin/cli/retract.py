@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from plugin.cli.operating import operating
 from plugin.cli.series import add_arguments, chosen
 from plugin.listener import outbox_dir
 from sgmri.errors import DeliveryError
@@ -31,10 +32,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Take it back; 2 where no single series is meant, 1 where there is nothing to take back or the note is not out."""
     with chosen(arguments) as (settings, journal, row):
-        reading = retract(journal, row, REASONS[arguments.reason])
+        with operating(settings, f"retract {arguments.reason}", row.series_key):
+            reading = retract(journal, row, REASONS[arguments.reason])
         directory = outbox_dir(settings) / row.series_key / str(reading.generation)
         try:
-            path = send_note(journal, settings, row, reading, directory)
+            with operating(settings, "send the note of a retraction", row.series_key):
+                path = send_note(journal, settings, row, reading, directory)
         except DeliveryError as error:
             print(f"sgmri: {error}", file=sys.stderr)
             print("sgmri: the reading is retracted here; repeat this command to send its note", file=sys.stderr)

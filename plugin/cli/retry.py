@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from plugin.cli.operating import operating
 from plugin.cli.series import add_arguments, chosen, require_files
 from plugin.listener import spool_dir
 from sgmri.lifecycle import State
@@ -26,9 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Put it back; 2 where no single series is meant, 1 where nothing is to be tried."""
     with chosen(arguments) as (settings, journal, row):
         outbox = Outbox(journal=journal, targets=targets(settings))
-        if row.state is State.FAILED and not outbox.results(row):
-            require_files(journal, row, spool_dir(settings))
-        after = put_back(outbox, row, settings.queue)
+        with operating(settings, "retry", row.series_key) as not_done:
+            if row.state is State.FAILED and not outbox.results(row):
+                require_files(journal, row, spool_dir(settings))
+            after = put_back(outbox, row, settings.queue)
+            if after is None:
+                not_done()
     if after is None:
         print(f"sgmri: a series that is {row.state} has nothing to try again", file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin import celery
+from plugin.beginnings import audited
 from plugin.listener import ListenerService
 from plugin.logging import set_up
 from plugin.processes import PartFailed, Processes
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     set_up(settings.log)
     if arguments.what == "listener":
-        return _listen(settings)
+        return _listen(settings, arguments.config)
     if arguments.what == "worker":
         queues = [queue for queue in arguments.queues.split(",") if queue]
         if not queues or not set(queues) <= set(celery.QUEUES):
@@ -43,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"sgmri: --queues: expected {' or '.join(celery.QUEUES)}, found {arguments.queues!r}", file=sys.stderr
             )
             return 2
-        celery.run(settings, queues)
+        with audited(settings, "worker", arguments.config):
+            celery.run(settings, queues)
         return 0
     load_rules(settings.selection.rules)  # a mistake in them ends this process, not its children one by one
     return _serve_all(settings, arguments.config)
@@ -56,21 +58,30 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def _listen(settings: Settings) -> int:
+def _listen(settings: Settings, config: Path | None) -> int:
     stop = _stop_event()
-    service = ListenerService(settings)
-    try:
-        service.start()
-    except OSError as error:
-        print(
-            f"sgmri: cannot listen on {settings.listener.host}:{settings.listener.port}: {error.strerror}; choose "
-            "another listener.port, or stop what uses it",
-            file=sys.stderr,
-        )
-        return 1
-    stop.wait()
-    service.stop()
-    return 0
+    gave_up = threading.Event()
+
+    def give_up() -> None:
+        gave_up.set()
+        stop.set()
+
+    service = ListenerService(settings, give_up)
+    with audited(settings, "listener", config):
+        try:
+            service.start()
+        except OSError as error:
+            print(
+                f"sgmri: cannot listen on {settings.listener.host}:{settings.listener.port}: {error.strerror}; choose "
+                "another listener.port, or stop what uses it",
+                file=sys.stderr,
+            )
+            return 1
+        stop.wait()
+        service.stop()
+    if gave_up.is_set():
+        _log.error("the audit log cannot be written: the listener ends (audit.on_failure)")
+    return int(gave_up.is_set())
 
 
 def _serve_all(settings: Settings, config: Path | None) -> int:

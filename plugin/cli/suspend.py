@@ -1,9 +1,11 @@
 """``sgmri suspend``: let no reading begin, on any host, until ``sgmri resume``."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from plugin.cli.operating import operating
 from plugin.listener import open_journal
 from plugin.settings import load
 from worker import suspension
@@ -27,10 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def change(config: Path | None, mode: Mode) -> int:
     """Set the worklist's mode and print it."""
-    journal = open_journal(load(config))
-    try:
+    settings = load(config)
+    with closing(open_journal(settings)) as journal, operating(settings, f"worklist {mode}"):
         suspension.change(journal, mode)
-    finally:
-        journal.close()
     print(f"worklist: {mode}")
     return 0

@@ -4,14 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.segments import HEAD, Segment, Segments
+from dicom_io.blocks import BLOCK_BYTES, MEMORY_BYTES, memory
+from dicom_io.segments import END, HEAD, Record, Segment, Segments
 from dicom_io.spool import Spool, read_header
 from tests.dicom_io.test_spool import encoded
 
 
+def sealed(segments: Segments, segment: Segment, content: bytes) -> Record:
+    writer = segments.begin(segment, memory())
+    writer.append(content)
+    return segments.seal(segment, writer, zlib.crc32(content))
+
+
 def append(segments: Segments, segment: Segment, content: bytes, *, series: str = "s", name: str = "n.dcm") -> None:
-    os.pwrite(segment.descriptor, content, segment.end + HEAD.size)
-    assert segments.keep(series, name, segments.seal(segment, len(content), zlib.crc32(content)))
+    assert segments.keep(series, name, sealed(segments, segment, content))
+
+
+def damaged(segment: Segment, content: bytes, offset: int) -> None:
+    with segment.path.open("rb+") as stream:
+        stream.seek(offset)
+        stream.write(content)
 
 
 def left(directory: Path) -> list[bytes]:
@@ -31,6 +43,27 @@ def test_what_was_sealed_is_found_again(tmp_path: Path) -> None:
     assert left(tmp_path / "segments") == [b"one", b"two" * 1000]
 
 
+@pytest.mark.parametrize("end", [-1, 0, 1])
+@pytest.mark.parametrize("blocks", [1, MEMORY_BYTES // BLOCK_BYTES, 2 * MEMORY_BYTES // BLOCK_BYTES])
+def test_records_of_every_length_follow_each_other(tmp_path: Path, blocks: int, end: int) -> None:
+    """A record that just fills its blocks, or the memory, or not, is found again, and what comes after it."""
+    segments = Segments(tmp_path / "segments")
+    segment = segments.lease()
+    content = os.urandom(blocks * BLOCK_BYTES - HEAD.size - END.size + end)
+    for place, one in enumerate((content, b"last")):
+        append(segments, segment, one, name=str(place))
+    assert segment.end % BLOCK_BYTES == 0
+    assert left(tmp_path / "segments") == [content, b"last"]
+
+
+def test_records_of_an_earlier_version_are_found(tmp_path: Path) -> None:
+    """A segment that a listener left before records began at blocks is not lost by the update."""
+    contents = [b"one", b"two" * 1000]
+    records = [HEAD.pack(b"SGR1", len(one)) + one + END.pack(b"END1", len(one), zlib.crc32(one)) for one in contents]
+    (tmp_path / "0.segment").write_bytes(b"".join(records))
+    assert left(tmp_path) == contents
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "unsealed"])
 def test_a_record_that_is_not_whole_is_none(tmp_path: Path, damage: str) -> None:
     """What a power cut left of a record that was never acknowledged is not taken for an instance."""
@@ -39,13 +72,13 @@ def test_a_record_that_is_not_whole_is_none(tmp_path: Path, damage: str) -> None
     append(segments, segment, b"whole", name="1")
     start = segment.end
     if damage == "unsealed":
-        os.pwrite(segment.descriptor, b"bytes" * 100, start + HEAD.size)
+        damaged(segment, b"bytes" * 100, start + HEAD.size)
     else:
         append(segments, segment, b"bytes" * 100, name="2")
     if damage == "cut":
-        os.ftruncate(segment.descriptor, segment.end - 1)
+        os.truncate(segment.path, start + HEAD.size + 500)
     if damage == "changed":
-        os.pwrite(segment.descriptor, b"X", start + HEAD.size + 7)
+        damaged(segment, b"X", start + HEAD.size + 7)
     assert left(tmp_path / "segments") == [b"whole"]
 
 
@@ -77,9 +110,7 @@ def test_gathering_makes_files_of_what_waits(tmp_path: Path) -> None:
     changed = encoded(SOPInstanceUID="2.25.1", PixelData=b"\2" * 64)
 
     def keep(content: bytes) -> tuple[Path, bool, bool]:
-        os.pwrite(segment.descriptor, content, segment.end + HEAD.size)
-        record = spool.segments.seal(segment, len(content), zlib.crc32(content))
-        stored = spool.keep_record(read_header(content), record)
+        stored = spool.keep_record(read_header(content), sealed(spool.segments, segment, content))
         return spool.path(stored.series_key, stored.file_name), stored.was_there, stored.differs
 
     (first, *_), (second, *_) = keep(contents[0]), keep(contents[1])
@@ -100,8 +131,7 @@ def test_recovery_makes_files_of_what_waited(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     segment = spool.segments.lease()
     content = encoded()
-    os.pwrite(segment.descriptor, content, segment.end + HEAD.size)
-    spool.keep_record(read_header(content), spool.segments.seal(segment, len(content), zlib.crc32(content)))
+    spool.keep_record(read_header(content), sealed(spool.segments, segment, content))
     later = Spool(tmp_path / "spool")
     later.recover()
     ((key, name),) = later.names()

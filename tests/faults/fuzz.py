@@ -124,8 +124,8 @@ class Fuzz:
     def _recover(self, luck: random.Random) -> None:
         segments = self._spool.root / "segments"
         segments.mkdir(exist_ok=True)
-        size = len(self._file)
-        record = b"SGR1" + size.to_bytes(8, "little") + self._file + b"END1" + size.to_bytes(8, "little") + bytes(4)
+        size = len(self._file).to_bytes(8, "little")
+        record = luck.choice((b"SGR1", b"SGR2")) + size + self._file + b"END1" + size + bytes(4)
         (segments / "0.segment").write_bytes(damaged(record * 2, luck))
         self._spool.recover()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from dicom_io.segments import END, HEAD
+from dicom_io.blocks import memory
 from dicom_io.spool import Spool, StoredInstance, read_header
 from plugin.cli.main import main
 from plugin.indexer import received
@@ -439,9 +439,9 @@ def test_what_came_again_into_a_segment_goes_too(site: Site) -> None:
     assert went(site.retention.clean())
     content = encoded(SeriesInstanceUID="2.25.91", SOPInstanceUID="2.25.81001")
     segment = site.spool.segments.lease()
-    os.pwrite(segment.descriptor, content, HEAD.size)
-    record = site.spool.segments.seal(segment, len(content), 0)
-    assert segment.end == HEAD.size + len(content) + END.size
+    writer = site.spool.segments.begin(segment, memory())
+    writer.append(content)
+    record = site.spool.segments.seal(segment, writer, 0)
     site.spool.keep_record(read_header(content), record)
     site.spool.segments.give_back(segment)
     site.wait(31)

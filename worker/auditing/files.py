@@ -72,7 +72,7 @@ class AuditFiles:
     synced
         Whether a line is on stable storage on return.
     head
-        The end of the log as far as it is known from elsewhere, or from this process's last line.
+        The end of the log as far as it is known.
     """
 
     directory: Path
@@ -83,6 +83,11 @@ class AuditFiles:
     head: Head = NO_LINES
     _path: Path | None = None
     _size_bytes: int = -1
+
+    def expect(self, head: Head) -> None:
+        """Take up how far the log is known from elsewhere: the next line compares it with what is there."""
+        if head.seq > self.head.seq:
+            self.head, self._path = head, None
 
     def append(self, event: AuditEvent) -> Head:
         """Add an event, behind lines about what is found wrong with the end of the log.

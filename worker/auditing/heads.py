@@ -41,13 +41,13 @@ class HeadKeeper:
         self._changed = threading.Lock()
         self._writing = threading.Lock()
 
-    def kept(self) -> Head:
-        """Return the end as it is kept; no lines where none is, or the journal is away."""
+    def kept(self) -> Head | None:
+        """Return the end as it is kept; None while the journal is away."""
         try:
             return heads_in(self._engine).get(self._host, NO_LINES)
         except SQLAlchemyError as error:
             _log.warning("the end of the audit log cannot be compared: the journal is away (%s)", type(error).__name__)
-            return NO_LINES
+            return None
 
     def keep(self, head: Head) -> None:
         """Keep an end; one thread at a time waits for the database, and takes what comes meanwhile with it."""

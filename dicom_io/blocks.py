@@ -1,0 +1,154 @@
+"""Bytes on their way to disk in whole blocks, past the page cache where the file system can.
+
+What is synced at once is written from memory to disk without a copy in between: that takes half the time of a synced
+write through the page cache, and a fifth of the processor's (ADR 0017). Where the file system cannot, the same blocks
+go through the page cache.
+
+References
+----------
+open(2), ``O_DIRECT``: memory, place in the file and length are multiples of a block
+"""
+
+import errno
+import mmap
+import os
+import secrets
+from pathlib import Path
+
+BLOCK_BYTES = 4096
+MEMORY_BYTES = 1 << 18
+"""An instance of up to this is written in one piece."""
+_FIRST_BYTES = 1 << 17  # the header of nearly every instance: it is looked at after the rest has come
+_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
+_DSYNC = getattr(os, "RWF_DSYNC", 0)  # Linux
+
+
+def memory() -> memoryview:
+    """Return memory that begins at a block, for one :class:`BlockWriter` at a time."""
+    return memoryview(mmap.mmap(-1, MEMORY_BYTES))
+
+
+def whole_blocks(size_bytes: int) -> int:
+    """Return the size of the blocks that so many bytes take."""
+    return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def direct_flag(directory: Path) -> int:
+    """Return ``O_DIRECT`` if files of a directory can be written past the page cache, else 0.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses for another reason.
+    """
+    path = directory / f"{secrets.token_hex(8)}.part"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _DIRECT, 0o600)
+        try:
+            os.pwritev(descriptor, [memory()[:BLOCK_BYTES]], 0, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return 0
+    finally:
+        path.unlink(missing_ok=True)
+    return _DIRECT
+
+
+class BlockWriter:
+    """Writes bytes one after another, from a place of a file on.
+
+    Parameters
+    ----------
+    path, descriptor
+        The file, and where it is open for writing.
+    blocks
+        Memory of whole blocks; nobody else may use it meanwhile.
+    start
+        Where in the file, at a block.
+    """
+
+    def __init__(self, path: Path, descriptor: int, blocks: memoryview, start: int = 0) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._blocks = blocks
+        self._start = start
+        self._written = 0
+        self._first = b""
+        self.size_bytes = 0
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether nothing of it has reached the file."""
+        return not self._written
+
+    def append(self, content: bytes | memoryview) -> None:
+        """Take bytes; raises OSError if the disk refuses earlier ones."""
+        while True:
+            place = self.size_bytes - self._written
+            count = min(len(content), len(self._blocks) - place)
+            self._blocks[place : place + count] = content[:count]
+            self.size_bytes += count
+            if count == len(content):
+                return
+            content = content[count:]
+            self._spill()
+
+    def _spill(self) -> None:
+        if not self._written:
+            self._first = bytes(self._blocks[:_FIRST_BYTES])
+        self._write(self._blocks, self._written)
+        self._written = self.size_bytes
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Read back what was taken; raises OSError if the disk refuses."""
+        end = min(offset + count, self.size_bytes)
+        if offset >= self._written:
+            return bytes(self._blocks[offset - self._written : max(offset, end) - self._written])
+        if end <= len(self._first):
+            return self._first[offset:end]
+        with self._path.open("rb") as stream:
+            piece = os.pread(stream.fileno(), min(end, self._written) - offset, self._start + offset)
+        return piece + bytes(self._blocks[: max(0, end - self._written)])
+
+    def finish(self, head: bytes = b"", *, synced: bool = False) -> int:
+        """Write what is left, and zeros to the end of the block.
+
+        Parameters
+        ----------
+        head
+            What to write over the first bytes; these reach the disk last.
+        synced
+            Whether all of it, and the size of the file, are on stable storage on return.
+
+        Returns
+        -------
+        Where the blocks end in the file.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
+        left = self.size_bytes - self._written
+        padded = whole_blocks(left)
+        self._blocks[left:padded] = bytes(padded - left)
+        if self.is_in_memory:
+            self._blocks[: len(head)] = head
+            self._write(self._blocks[:padded], 0, _DSYNC if synced else 0)
+        else:
+            self._write(self._blocks[:padded], self._written)
+            if head:
+                self._blocks[:BLOCK_BYTES] = head + self._first[len(head) : BLOCK_BYTES]
+                self._write(self._blocks[:BLOCK_BYTES], 0)
+        if synced and not (self.is_in_memory and _DSYNC):
+            os.fdatasync(self._descriptor)
+        return self._start + self._written + padded
+
+    def _write(self, blocks: memoryview, offset: int, flags: int = 0) -> None:
+        while blocks:
+            written = os.pwritev(self._descriptor, [blocks], self._start + offset, flags)
+            offset += written
+            blocks = blocks[written:]
