@@ -22,6 +22,7 @@ from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
 from worker.audit import auditor
 from worker.destinations import first_profile, further_profiles, open_sender
 from worker.engines import ENGINES, chosen_device, create_engine
+from worker.presence import Presence
 from worker.tasks import Workplace, register
 
 _log = logging.getLogger(__name__)
@@ -56,9 +57,11 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
         processes=settings.worker.readings_per_gpu if reads else 1,
     )
 
+    engine = cache(lambda: create_engine(settings.worker.engine, settings.worker, served_key=_served_key()))
+    once = threading.Lock()
+
     @cache
-    def workplace() -> Workplace:
-        engine = cache(lambda: create_engine(settings.worker.engine, settings.worker, served_key=_served_key()))
+    def made() -> Workplace:
         return Workplace(
             settings=settings,
             journal=open_journal(settings),
@@ -72,19 +75,38 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
             audit=auditor(settings, "worker"),
         )
 
+    def workplace() -> Workplace:
+        with once:  # the tasks and the sign of life share one
+            return made()
+
+    @cache
+    def presence() -> Presence:
+        return Presence(
+            lambda: workplace().journal,
+            queues,
+            lambda: engine().describe() if engine.cache_info().currsize else None,
+            settings.worker.lease_s,
+        )
+
     @signals.worker_process_shutdown.connect(weak=False)
     def _release(**_: object) -> None:
-        if workplace.cache_info().currsize:
-            workplace().senders.close()
+        if presence.cache_info().currsize:
+            presence().stop()
+        if made.cache_info().currsize:
+            made().senders.close()
+
+    def begin(**_: object) -> None:
+        # in the process that works, for neither a thread nor a CUDA context survives a fork
+        presence().start()
+        if reads:
+            _load(workplace)
 
     register(app, workplace)
     # in a process that works, for a thread does not survive a fork
     signals.worker_process_init.connect(
         lambda **_: ship_audit(settings, threading.Event()), weak=False, dispatch_uid="sgmri-audit"
     )
-    if reads:
-        # in the process that reads, for a CUDA context does not survive a fork
-        signals.worker_process_init.connect(lambda **_: _load(workplace), weak=False, dispatch_uid="sgmri")
+    signals.worker_process_init.connect(begin, weak=False, dispatch_uid="sgmri")
     return app
 
 

@@ -92,6 +92,10 @@ class Indexer:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._written >= come, timeout_s)
 
+    def is_alive(self) -> bool:
+        """Return whether its thread runs."""
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         while self._await_batch():
             try:

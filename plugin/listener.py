@@ -14,6 +14,10 @@ from dicom_io.syncing import make_directory
 from plugin.archive_sweep import ArchiveSweep, SweepThread, open_archive
 from plugin.dispatch import Dispatcher
 from plugin.indexer import Indexer
+from plugin.metrics import Metrics
+from plugin.monitor import Monitor
+from plugin.observers import observers
+from plugin.readiness import Readiness
 from plugin.recovery import index_spool
 from plugin.retention import Retention, Tidier
 from plugin.rules import load_rules
@@ -97,6 +101,9 @@ class ListenerService:
             audit=self._audit,
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
+        self._metrics = Metrics(settings, self.journal, self._retention)
+        self._monitor = self._make_monitor()
+        self._observers = list(observers(settings, self.journal, self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp
         self._scp = scp(
             listener, self._spool, Callbacks(stored=self._stored, committed=self._committed, audit=self._told)
@@ -119,10 +126,18 @@ class ListenerService:
         self._sweeper.start()
         if self._missed is not None:
             self._missed.start()
+        for observer in self._observers:
+            observer.start()
+        if self._monitor is not None:
+            self._monitor.start()
 
     def stop(self) -> None:
         """Stop listening and sweeping; write what the journal does not yet have."""
         self._stopped.set()
+        if self._monitor is not None:
+            self._monitor.stop()
+        for observer in self._observers:
+            observer.stop()
         self._scp.stop()
         if self._missed is not None:
             self._missed.stop()
@@ -133,6 +148,22 @@ class ListenerService:
     def _archive_sweep(self) -> SweepThread:
         archive = open_archive(self._settings, self._spool, self._stored)
         return SweepThread(self._settings, ArchiveSweep(self._settings, self.journal, archive, self._audit))
+
+    def is_alive(self) -> bool:
+        """Return whether the threads run without which nothing goes on."""
+        return self._sweeper.is_alive() and self._indexer.is_alive()
+
+    def _make_monitor(self) -> Monitor | None:
+        address = self._settings.metrics
+        if not address.port:
+            return None
+        readiness = Readiness(settings=self._settings, journal=self.journal, retention=self._retention)
+        return Monitor(
+            (address.host, address.port),
+            registry=self._metrics.registry,
+            is_alive=self.is_alive,
+            parts=readiness.parts,
+        )
 
     def _recover(self) -> None:
         removed = self._spool.recover()
@@ -159,6 +190,7 @@ class ListenerService:
             with logs.series(instance.series_key[:8]):
                 _log.warning("an instance came again with other bytes; the first copy is kept")
         self._indexer.add(instance)
+        self._metrics.stored(instance)
 
     def _committed(self, result: CommitmentResult) -> None:
         row = self._outbox.answer_commitment(

@@ -26,6 +26,8 @@ def set_up(settings: Log) -> None:
     # these name letters of what is written
     for name in ("fpdf", "fontTools", "pypdf"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # names every address that is called, and a webhook's may hold a key
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("celery").setLevel(logging.WARNING)
     logging.getLogger("kombu").setLevel(logging.WARNING)
     # pydicom's warnings quote values

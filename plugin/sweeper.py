@@ -69,6 +69,10 @@ class Sweeper:
         if self._thread.is_alive():
             self._thread.join()
 
+    def is_alive(self) -> bool:
+        """Return whether its thread runs."""
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         next_sweep, pause_s = 0.0, _TICK_S
         while not self._stop.wait(pause_s):

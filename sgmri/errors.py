@@ -23,6 +23,7 @@
       AssociationError                 a peer's association that is ended; nobody else's is concerned
         AssociationRejected            carries result, source and reason (PS3.8 9.3.4)
         ProtocolViolation              carries the A-ABORT's source and reason (PS3.8 9.3.8)
+      AlertUndelivered (transient)     it waits, and is sent with what comes
       JournalBehind (transient)        the sender is told to send again
       AuditUnavailable (transient)     what must be recorded is not done (audit.on_failure = "stop")
       StateError                       a transition that the lifecycle table does not have: our bug
@@ -231,6 +232,12 @@ class ProtocolViolation(AssociationError):
         super().__init__(message)
         self.source = source
         self.reason = reason
+
+
+class AlertUndelivered(SgmriError):
+    """An alert may not have reached the people whom it is for."""
+
+    transient = True
 
 
 class JournalBehind(SgmriError):

@@ -16,6 +16,7 @@ from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
 from sgmri.settings_access import AccessSettings, check_access
 from sgmri.settings_audit import Audit, check_audit
+from sgmri.settings_monitoring import Alerts, Metrics, Traces, check_monitoring
 from sgmri.settings_sweep import Sweep, check_sweep
 from sgmri.settings_tls import ListenerTls, OutletTls, check_caller, check_listener_tls, check_outlet_tls
 
@@ -242,6 +243,9 @@ class Settings:
     retention: Retention = _table(Retention, "What leaves the disk")
     access: AccessSettings = _table(AccessSettings, "Who may use the dashboard")
     log: Log = _table(Log, "Logging")
+    metrics: Metrics = _table(Metrics, "Metrics, health and readiness over HTTP")
+    traces: Traces = _table(Traces, "OpenTelemetry")
+    alerts: Alerts = _table(Alerts, "Who is told when something is wrong")
     audit: Audit = _table(Audit, "Who did what")
 
     @property
@@ -320,6 +324,7 @@ def _check(settings: Settings) -> None:
     if settings.log.format not in ("text", "json"):
         raise ConfigError("log.format: expected text or json")
     _check_queue(settings.queue)
+    check_monitoring(settings.metrics, settings.traces, settings.alerts)
     if settings.worker.device not in DEVICES:
         raise ConfigError("worker.device: expected auto, cpu or cuda")
     for path, number in _positive(settings):

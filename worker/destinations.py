@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dicom_io.network import Destination
@@ -16,7 +15,7 @@ from dicom_io.scu import StoreScu
 from sgmri.errors import ConfigError
 from sgmri.outlets import Outlet
 from sgmri.settings import Settings
-from worker.secret_files import read_secret
+from worker.secret_files import secret_of
 
 if TYPE_CHECKING:
     from dicom_io.stow import StowUserAgent
@@ -112,11 +111,7 @@ def _authorisation(outlet: Outlet, environment: Mapping[str, str]) -> str:
     if outlet.authentication == "none":
         return ""
     variable = f"SGMRI_SECRET_{outlet.name.upper().replace('-', '_')}"
-    secret = environment.get(variable, "")
-    if not secret and outlet.secret_file:
-        secret = read_secret(Path(outlet.secret_file))
-    if not secret or not secret.isprintable() or not secret.isascii():
-        raise ConfigError(f"expected a secret for the destination {outlet.name} in {variable} or its secret_file")
+    secret = secret_of(f"the destination {outlet.name}", variable, outlet.secret_file, environment)
     if outlet.authentication == "bearer":
         return f"Bearer {secret}"
     return f"Basic {base64.b64encode(secret.encode()).decode()}"

@@ -150,6 +150,29 @@ BREAKERS = Table(
     Column("probe_at", Float, nullable=False),
 )
 
+# How far those have come who follow the timeline
+TAILS = Table(
+    "tails",
+    METADATA,
+    Column("name", String(16), primary_key=True),
+    # of the last event that need not be looked at after a restart
+    Column("event_id", Integer, nullable=False),
+)
+
+# Processes that read or deliver, as long as they show signs of life
+WORKERS = Table(
+    "workers",
+    METADATA,
+    Column("worker", String(64), primary_key=True),
+    Column("queues", String(32), nullable=False),
+    # the engine that it has loaded; empty where it has none (yet)
+    Column("engine", String(64), nullable=False),
+    Column("engine_version", String(64), nullable=False),
+    Column("seen_at", Float, nullable=False),
+    # believed to be there until then
+    Column("until", Float, nullable=False),
+)
+
 # A table of its own, beside "results": a report keeps its predecessor whichever generation it was read in
 REVISIONS = Table(
     "revisions",

@@ -1,10 +1,36 @@
-"""Files that hold a secret: nobody else may read them."""
+"""Secrets: from the environment, or from a file that holds nothing else and that nobody else may read."""
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from sgmri.errors import ConfigError
+
+
+def secret_of(what: str, variable: str, path: str, environment: Mapping[str, str]) -> str:
+    """Return a secret; the environment wins over the file.
+
+    Parameters
+    ----------
+    what
+        For the error's text: whose secret it is.
+    variable, path
+        Where it may be; an empty path is none.
+    environment
+        The process's own.
+
+    Raises
+    ------
+    ConfigError
+        If it is in neither, cannot be read, or others may read its file; nothing of it is quoted.
+    """
+    secret = environment.get(variable, "")
+    if not secret and path:
+        secret = read_secret(Path(path))
+    if not secret or not secret.isprintable() or not secret.isascii():
+        raise ConfigError(f"expected the secret of {what} in {variable} or in its file, alone, found none")
+    return secret
 
 
 def read_secret(path: Path) -> str:

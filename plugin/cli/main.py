@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from plugin.cli import (
+    alerts,
     audit,
     benchmark,
     clean,
@@ -43,7 +44,7 @@ _COMMANDS = (
     *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
     sweep,
     *(lane, suspend, resume, drain),
-    *(model, benchmark, conformance, viewer, users, doctor, audit, settings, services),
+    *(model, benchmark, conformance, viewer, users, doctor, alerts, audit, settings, services),
 )
 
 

@@ -79,7 +79,7 @@ class System:
         path = self.state_dir / "sgmri.toml"
         values = {"quiet_period_s": "1.0", "lease_s": "3.0", "retry_first_s": "1.0", "commitment_timeout_s": "3600.0"}
         # Most of what is driven here does not depend on who reads: the engine without weights starts at once
-        values |= {"engine": "classical"} | self.settings
+        values |= {"engine": "classical", "metrics_port": "0"} | self.settings
         path.write_text(
             f"""
 [listener]
@@ -106,6 +106,8 @@ retry_max_s = 5.0
 probe_interval_s = 2.0
 timeout_s = 5.0
 commitment_timeout_s = {values["commitment_timeout_s"]}
+[metrics]
+port = {values["metrics_port"]}
 [log]
 level = "DEBUG"
 """,

@@ -3,11 +3,13 @@
 import base64
 import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from conformance.phantoms import Phantom
 from plugin.cli.main import main
+from plugin.parts import free_port
 from sgmri.lifecycle import State
 from tests.e2e.system import System
 
@@ -15,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 
 def test_no_canary_leaves_the_objects(system: System, brain: Phantom, capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, identifier, birth date and accession number are in no log, message, journal, or status output.
+    """Name, identifier, birth date and accession number are in no log, message, journal, metric, or status output.
 
     The whole run logs at DEBUG and includes what makes log lines: a refused instance, a PACS that is down, a series
     that cannot be read. UIDs are looked for in the logs and in the messages too.
@@ -32,7 +34,8 @@ def test_no_canary_leaves_the_objects(system: System, brain: Phantom, capsys: py
         str(brain.datasets[0].SeriesInstanceUID),
         str(brain.datasets[0].SOPInstanceUID),
     ]
-    pacs = system.start_pacs()
+    pacs, port = system.start_pacs(), free_port()
+    system.settings["metrics_port"] = str(port)
     system.configure(pacs.ae_title, 1)  # nothing listens there: the delivery fails first
     system.start("listener")
     system.send(brain)
@@ -52,6 +55,11 @@ def test_no_canary_leaves_the_objects(system: System, brain: Phantom, capsys: py
     places = {path.name: path.read_bytes() for path in (system.state_dir / "logs").glob("*.log")}
     places |= {path.name: path.read_bytes() for path in (system.state_dir / "broker").rglob("*") if path.is_file()}
     places |= {"messages": b"".join(bodies), "status": capsys.readouterr().out.encode()}
+    for path in ("/metrics", "/ready"):  # a model is loaded, and the destination answers again: ready
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            places[path] = answer.read()
+    assert b'sgmri_events_total{reason="NONE",stage="COMMITTED"} 1.0' in places["/metrics"]
+    assert b'sgmri_stage_seconds_count{stage="answer"} 1.0' in places["/metrics"]
     assert row.series_key.encode() in places["status"]
     assert any(row.series_key[:8].encode() in text for name, text in places.items() if name.endswith(".log"))
     for name, text in places.items():

@@ -70,7 +70,10 @@ def test_the_model_is_loaded_in_the_process_that_reads(tmp_path: Path) -> None:
             signals.worker_process_init.send(sender=None)
             assert made == [os.getpid()]
         finally:
+            signals.worker_process_shutdown.send(sender=None)
             signals.worker_process_init.disconnect(dispatch_uid="sgmri")
         assert worker_app(settings, ["delivery"]).conf.worker_concurrency == 1
         signals.worker_process_init.send(sender=None)
+        signals.worker_process_shutdown.send(sender=None)
+        signals.worker_process_init.disconnect(dispatch_uid="sgmri")
         assert len(made) == 1, "who delivers needs no model"

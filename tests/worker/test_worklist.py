@@ -31,14 +31,20 @@ def worklist(journal_url: str, clock: Clock) -> Iterator[Worklist]:
     journal.close()
 
 
-def queue(journal: Journal, key: str, lane: Lane = Lane.NORMAL, settings: Queue = AGEING) -> SeriesRow:
+def queue(
+    journal: Journal,
+    key: str,
+    lane: Lane = Lane.NORMAL,
+    settings: Queue = AGEING,
+    sop_instance_uid: str = "2.25.3",
+) -> SeriesRow:
     """Put a series on the worklist, as the dispatcher does."""
     journal.receive(
         Received(
             series_key=key,
             study_instance_uid="2.25.1",
             series_instance_uid=f"2.25.{len(key)}",
-            sop_instance_uid="2.25.3",
+            sop_instance_uid=sop_instance_uid,
             sop_class_uid="1.2",
             file_name="1.dcm",
             size_bytes=1,
