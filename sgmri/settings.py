@@ -14,6 +14,7 @@ from sgmri.setting_keys import check_ae_title, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
+from sgmri.settings_dashboard import Dashboard, check_dashboard
 
 RECEIVERS = ("own", "pynetdicom")
 """Whose data path the listener uses."""
@@ -222,6 +223,7 @@ class Settings:
     delivery: Delivery = _table(Delivery, "The destination of the results")
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     retention: Retention = _table(Retention, "What leaves the disk")
+    dashboard: Dashboard = _table(Dashboard, "Pages for operators and readers")
     log: Log = _table(Log, "Logging")
 
     @property
@@ -278,6 +280,7 @@ def _check(settings: Settings) -> None:
     check_port("listener.port", settings.listener.port)
     check_port("delivery.port", settings.delivery.port)
     check_outlets(settings.destination)
+    check_dashboard(settings.dashboard)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

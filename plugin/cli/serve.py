@@ -1,4 +1,4 @@
-"""``sgmri serve``: run the listener, a worker, or everything on one machine."""
+"""``sgmri serve``: run the listener, a worker, the dashboard, or everything on one machine."""
 
 import argparse
 import logging
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin import celery
+from plugin.dashboard import require_libraries
 from plugin.listener import ListenerService
 from plugin.logging import set_up
 from plugin.processes import PartFailed, Processes
@@ -21,8 +22,8 @@ _log = logging.getLogger(__name__)
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("serve", help="run the listener, a worker, or all on one machine")
-    parser.add_argument("what", choices=["listener", "worker", "all"])
+    parser = commands.add_parser("serve", help="run the listener, a worker, the dashboard, or all on one machine")
+    parser.add_argument("what", choices=["listener", "worker", "dashboard", "all"])
     parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
     parser.add_argument(
         "--queues", default=",".join(celery.QUEUES), help="for a worker: reading, delivery or both (default: both)"
@@ -44,6 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
             )
             return 2
         celery.run(settings, queues)
+        return 0
+    if arguments.what == "dashboard":
+        require_libraries()
+        from plugin.dashboard.serving import serve  # needs the libraries, an extra
+
+        serve(settings)
         return 0
     load_rules(settings.selection.rules)  # a mistake in them ends this process, not its children one by one
     return _serve_all(settings, arguments.config)
@@ -82,6 +89,8 @@ def _serve_all(settings: Settings, config: Path | None) -> int:
         processes.start("listener", [*command, "listener", *_config(config)])
         for queue in celery.QUEUES:
             processes.start(f"worker-{queue}", [*command, "worker", "--queues", queue, *_config(config)])
+        if settings.dashboard.users_file or settings.dashboard.oidc.issuer:  # else nobody could log in
+            processes.start("dashboard", [*command, "dashboard", *_config(config)])
         _log.info("listener and workers run; their log lines are in the state directory's logs")
         while not stop.wait(1.0):
             try:
