@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from plugin.cli import (
     benchmark,
+    cancel,
     clean,
     conformance,
     demo,
@@ -37,7 +38,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
-    *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
+    *(demo, serve, send, read, show, select, status, retry, cancel, reread, retract, clean),
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, doctor, settings, services),
 )

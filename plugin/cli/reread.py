@@ -4,9 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from plugin.cli.series import add_arguments, chosen, require_files
-from plugin.listener import spool_dir
-from worker.revisions import read_again
+from plugin import operations
+from plugin.cli.series import add_arguments, chosen
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -19,8 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
     with chosen(arguments) as (settings, journal, row):
-        require_files(journal, row, spool_dir(settings))
-        done = read_again(journal, row, settings.queue)
+        done = operations.replay(settings, journal, row)
     if not done:
         print(f"sgmri: a series that is {row.state} has no reading, or is being worked on", file=sys.stderr)
         return 1

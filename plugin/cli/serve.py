@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         celery.run(settings, queues)
         return 0
-    if arguments.what == "dashboard":
+    if arguments.what == "dashboard" or settings.dashboard.enabled:
         require_libraries()
+    if arguments.what == "dashboard":
         from plugin.dashboard.serving import serve  # needs the libraries, an extra
 
         serve(settings)
@@ -89,7 +90,7 @@ def _serve_all(settings: Settings, config: Path | None) -> int:
         processes.start("listener", [*command, "listener", *_config(config)])
         for queue in celery.QUEUES:
             processes.start(f"worker-{queue}", [*command, "worker", "--queues", queue, *_config(config)])
-        if settings.dashboard.users_file or settings.dashboard.oidc.issuer:  # else nobody could log in
+        if settings.dashboard.enabled:
             processes.start("dashboard", [*command, "dashboard", *_config(config)])
         _log.info("listener and workers run; their log lines are in the state directory's logs")
         while not stop.wait(1.0):

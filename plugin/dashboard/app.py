@@ -1,21 +1,31 @@
 """The application: every address with the role that it needs, in one table."""
 
-import functools
-import inspect
+import threading
 from collections.abc import Awaitable, Callable
-from typing import cast
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from plugin.dashboard import live, studies
-from plugin.dashboard.access import Access, Role, requires, user_of
+from plugin.dashboard import (
+    ask,
+    failures,
+    live,
+    model_page,
+    operating,
+    rule_tester,
+    series,
+    studies,
+    throughput,
+    worklist,
+)
+from plugin.dashboard import reading as reading_page
+from plugin.dashboard.access import Access, Role, limits_asks, requires, user_of
 from plugin.dashboard.desk import Desk, make_templates, page, static_folder
+from plugin.dashboard.frames import Frames
 from sgmri.audit import Auditor
 from sgmri.errors import SgmriError
 from sgmri.settings import Settings
@@ -27,7 +37,9 @@ _MAX_BODY_BYTES = 64 << 10
 Endpoint = Callable[[Request], Response | Awaitable[Response]]
 
 
-def application(settings: Settings, journal: Journal, *, access: Access, auditor: Auditor) -> Starlette:
+def application(
+    settings: Settings, journal: Journal, *, access: Access, auditor: Auditor, asking: ask.Asking | None = None
+) -> Starlette:
     """Make the dashboard.
 
     Parameters
@@ -40,45 +52,67 @@ def application(settings: Settings, journal: Journal, *, access: Access, auditor
         Who may log in, and as what.
     auditor
         Who remembers what was seen and done.
+    asking
+        Who answers questions by hand; None where nobody does.
     """
+    rule_tester.clear(settings)
     app = Starlette(
-        routes=[*access.routes(), *_routes(), Mount("/static", StaticFiles(directory=static_folder()))],
+        routes=[*access.routes(), *_routes(settings), Mount("/static", StaticFiles(directory=static_folder()))],
         middleware=access.middleware(),
         exception_handlers={HTTPException: _refused, SgmriError: _failed},
         max_body_size=_MAX_BODY_BYTES,
     )
     app.state.desk = Desk(settings=settings, journal=journal, auditor=auditor, templates=make_templates())
-    app.state.watch = live.Watch(journal=journal, most=settings.dashboard.max_live_connections)
+    app.state.frames = Frames()
+    app.state.scanners = throughput.Scanners()
+    app.state.verified, app.state.verifying = None, threading.Lock()
+    app.state.asking = None if asking is None else ask.OneAtATime(asking=asking)
+    app.state.watch = live.Watch(journal=journal, most=settings.dashboard.max_live_pages)
     return app
 
 
-def _routes() -> list[BaseRoute]:
-    pages: tuple[tuple[str, Endpoint], ...] = (
-        ("/", studies.overview),
-        ("/events", live.events),
-    )
-    return [_route(path, endpoint, Role.VIEWER, "GET") for path, endpoint in pages]
+def _routes(settings: Settings) -> list[BaseRoute]:
+    reading = "/series/{key}/readings/{generation:int}"
+    return [
+        _get("/", studies.overview),
+        _get("/events", live.events),
+        _get("/worklist", worklist.overview),
+        _get("/failures", failures.overview),
+        _get("/throughput", throughput.overview),
+        _get("/model", model_page.show),
+        _get("/rules", rule_tester.show, Role.OPERATOR),
+        _get("/series/{key}", series.detail),
+        _get("/series/{key}/selection", series.selection),
+        _get(reading, reading_page.show),
+        _get(f"{reading}/boxes", reading_page.boxes),
+        _get(f"{reading}/frames/{{frame_number:int}}", reading_page.frame),
+        _post("/series/{key}/ask", limits_asks(ask.ask), Role.VIEWER),
+        _post("/series/{key}/identity", series.identity, Role.VIEWER),
+        _post("/series/{key}/retry", operating.retry),
+        _post("/series/{key}/cancel", operating.cancel),
+        _post("/series/{key}/replay", operating.replay),
+        _post("/series/{key}/lane/{lane}", operating.move),
+        _post("/worklist/suspend", operating.suspend),
+        _post("/worklist/drain", operating.drain),
+        _post("/worklist/resume", operating.resume),
+        _post("/model/verify", model_page.verify),
+        _post("/rules", rule_tester.test, max_bytes=settings.dashboard.max_test_bytes + _MAX_BODY_BYTES),
+    ]
 
 
-def _route(path: str, endpoint: Endpoint, role: Role, method: str) -> Route:
-    return Route(path, requires(role)(_in_thread(endpoint)), methods=[method])
+def _get(path: str, endpoint: Endpoint, role: Role = Role.VIEWER) -> Route:
+    return Route(path, requires(role)(endpoint), methods=["GET"])
 
 
-def _in_thread(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    """Let an endpoint that waits for the journal or the disk run in a thread; one that is a coroutine is left."""
-    if inspect.iscoroutinefunction(endpoint):
-        return endpoint
-
-    @functools.wraps(endpoint)
-    async def run(request: Request) -> Response:
-        return await run_in_threadpool(cast(Callable[[Request], Response], endpoint), request)
-
-    return run
+def _post(path: str, endpoint: Endpoint, role: Role = Role.OPERATOR, *, max_bytes: int | None = None) -> Route:
+    return Route(path, requires(role)(endpoint), methods=["POST"], max_body_size=max_bytes)
 
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(request, error.status_code, error.detail)
+    answer = _error(request, error.status_code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _failed(request: Request, error: Exception) -> Response:

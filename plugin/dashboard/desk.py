@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from plugin.dashboard import words
-from plugin.dashboard.access import Role, User, csrf_token, user_of
+from plugin.dashboard.access import Role, csrf_token, user_of
 from plugin.listener import outbox_dir, spool_dir
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.audit import Action, AuditEvent, Auditor, Outcome
@@ -18,7 +18,6 @@ from sgmri.settings import Settings
 from worker.journal import Journal, SeriesRow
 
 _FOLDER = Path(__file__).parent
-_ROLES = tuple(Role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Desk:
         outcome: Outcome = Outcome.SUCCESS, count: int = 0,
     ) -> None:  # fmt: skip
         """Write who saw or did something into the audit log."""
-        key = "" if row is None else row.series_key
+        key = "" if row is None else row.series_key[:8]
         who = user_of(request).name
         event = AuditEvent(action=action, outcome=outcome, who=who, series_key=key, detail=detail, count=count)
         self.auditor(event)
@@ -99,7 +98,7 @@ def page(request: Request, name: str, *, status_code: int = 200, **context: obje
     desk, user = desk_of(request), user_of(request)
     common: dict[str, object] = {
         "user": user,
-        "may_operate": _ROLES.index(user.role) >= _ROLES.index(Role.OPERATOR),
+        "may_operate": user.role.covers(Role.OPERATOR),
         "csrf": csrf_token(request),
         "now": desk.clock(),
         "said": words.SAID.get(request.query_params.get("said", "")),
@@ -118,6 +117,3 @@ def series_of(request: Request) -> SeriesRow:
         return desk_of(request).journal.series(request.path_params["key"])
     except KeyError:
         raise HTTPException(404, "The journal has no series with this key.") from None
-
-
-__all__ = ["Desk", "User", "back", "desk_of", "make_templates", "page", "series_of", "static_folder"]

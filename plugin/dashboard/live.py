@@ -7,7 +7,7 @@ WHATWG HTML Standard, 9.2 (server-sent events)
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,7 +21,6 @@ from worker.watching import pulse
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
 _COMMENT_S = 15.0
 """A line that says nothing, so that proxies do not take the connection for dead."""
 _LONGEST_S = 600.0
@@ -38,15 +37,18 @@ class Watch:
         The truth.
     most
         Connections at a time.
+    look_s
+        Time between two looks.
     """
 
     journal: Journal
     most: int
+    look_s: float = 1.0
     connections: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: "asyncio.Task[None] | None" = None
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncGenerator[str]:
         """Yield an event for each change of the journal, and comments between."""
         self.connections += 1
         try:
@@ -76,7 +78,7 @@ class Watch:
                     self._changed.set()  # wakes whoever waits now
                     self._changed = asyncio.Event()
                 known = found
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(self.look_s)
 
 
 async def events(request: Request) -> Response:

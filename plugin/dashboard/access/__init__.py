@@ -4,12 +4,18 @@ The smallest thing that has the signatures which the pages need: without users g
 """
 
 import functools
+import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs
 
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -18,6 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dicom_io.header_values import read_values
 from sgmri.settings import Settings
 
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -36,6 +43,11 @@ class Role(StrEnum):
     OPERATOR = "operator"
     ADMIN = "admin"
 
+    def covers(self, other: "Role") -> bool:
+        """Return whether this role may what another may."""
+        order = tuple(Role)
+        return order.index(self) >= order.index(other)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
@@ -46,7 +58,18 @@ class User:
     may_see_identity: bool
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientIdentity:
+    """Who a patient is: the values as they stand in the header; empty where absent."""
+
+    patient_name: str
+    patient_id: str
+    patient_birth_date: str
+    patient_sex: str
+    accession_number: str
+
+
+Endpoint = Callable[[Request], Awaitable[Response] | Response]
 
 
 class Access:
@@ -79,6 +102,10 @@ class Access:
             Route("/logout", _log_out, methods=["POST"]),
         ]
 
+    def serve(self, app: Starlette, *, host: str, port: int) -> None:
+        """Serve an application that has our middleware, until SIGTERM or SIGINT."""
+        uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+
     async def _log_in(self, request: Request) -> Response:
         user = self._users.get(str((await request.form()).get("password", "")))
         if user is None:
@@ -109,21 +136,48 @@ def user_of(request: Request) -> User:
     return user
 
 
-def requires(role: Role) -> Callable[[Endpoint], Endpoint]:
+def requires(role: Role) -> Callable[[Endpoint], Callable[[Request], Awaitable[Response]]]:
     """Let an endpoint be reached from a role on; others get 403, and who is not logged in the log-in page."""
 
-    def decorate(endpoint: Endpoint) -> Endpoint:
+    def decorate(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         @functools.wraps(endpoint)
-        async def checked(request: Request) -> Response:
+        async def guarded(request: Request) -> Response:
             if request.scope.get("sgmri.user") is None:
                 return RedirectResponse("/login", status_code=303)
-            if list(Role).index(user_of(request).role) < list(Role).index(role):
+            if not user_of(request).role.covers(role):
                 raise HTTPException(403, f"This needs the role {role}.")
-            return await endpoint(request)
+            if inspect.iscoroutinefunction(endpoint):
+                return cast(Response, await endpoint(request))
+            return cast(Response, await run_in_threadpool(endpoint, request))
 
-        return checked
+        return guarded
 
     return decorate
+
+
+def limits_asks(endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint be reached only so often; here as often as somebody likes."""
+    return endpoint
+
+
+async def reveal_identity(request: Request, series_key: str, spool_dir: Path) -> PatientIdentity:
+    """Return who the patient of a series is, from the first instance in the spool; 403 and 404 as HTTPException."""
+    if not user_of(request).may_see_identity:
+        raise HTTPException(403, "Your role may not see who a patient is.")
+    keywords = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber")
+    paths = sorted((spool_dir / series_key).glob("*.dcm"))[:1]
+    if not paths:
+        raise HTTPException(404, "The images of this series are not in the spool.")
+    found = await run_in_threadpool(read_values, paths, keywords)
+    values = [", ".join(map(str, found.get(keyword, ()))) for keyword in keywords]
+    name, patient_id, birth_date, sex, accession = values
+    return PatientIdentity(
+        patient_name=name,
+        patient_id=patient_id,
+        patient_birth_date=birth_date,
+        patient_sex=sex,
+        accession_number=accession,
+    )
 
 
 def csrf_token(request: Request) -> str:

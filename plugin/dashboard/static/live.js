@@ -10,7 +10,8 @@
     if (isFetching) { isStale = true; return; }
     isFetching = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      // named so, a refresh does not count as something that the user did: a page left open keeps nobody logged in
+      const answer = await fetch(location.href, { headers: { Accept: "text/html, text/event-stream" } });
       if (answer.redirected) { location.reload(); return; }  // logged out meanwhile
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -1,16 +1,20 @@
 """A dashboard over a real journal, with series in it, and a browser that is logged in."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from conformance.phantoms import make, write
 from dicom_io.spool import Spool
 from plugin.dashboard.access import Access, Role, User
 from plugin.dashboard.app import application
+from plugin.dashboard.ask import Asking, OneAtATime
 from sgmri.audit import AuditEvent
 from sgmri.settings import Settings, parse
 from tests.worker.place import Clock, Place
@@ -30,11 +34,30 @@ class Board:
     place: Place
     settings: Settings
     audited: list[AuditEvent]
-    client: Callable[[Role], TestClient]
+    app: Starlette
 
     @property
     def journal(self) -> Journal:
         return self.place.workplace.journal
+
+    @property
+    def path(self) -> str:
+        """Where the pages of the only series lie."""
+        return f"/series/{self.place.row.series_key}"
+
+    def client(self, role: Role) -> TestClient:
+        """Return the browser of somebody who has logged in."""
+        return log_in(TestClient(self.app, base_url=ADDRESS), role)
+
+    def answer_by(self, asking: Asking) -> None:
+        """Let questions by hand be answered."""
+        self.app.state.asking = OneAtATime(asking=asking)
+
+
+def with_settings(board: Board, settings: Settings) -> TestClient:
+    """Return an operator's browser on a dashboard with other settings, over the same journal."""
+    app = application(settings, board.journal, access=Access(settings, USERS), auditor=board.audited.append)
+    return log_in(TestClient(app, base_url=ADDRESS), Role.OPERATOR)
 
 
 def log_in(client: TestClient, role: Role) -> TestClient:
@@ -47,37 +70,69 @@ def log_in(client: TestClient, role: Role) -> TestClient:
     return client
 
 
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
+@contextmanager
+def opened(directory: Path, copied_from: Path | None = None) -> Iterator[Board]:
+    """Open a dashboard over a state directory; over a copy of another one, where it is given."""
+    clock = Clock()
+    if copied_from is not None:
+        shutil.copytree(copied_from, directory, dirs_exist_ok=True)
+        clock.now += 100
     settings = parse(
         {
-            "storage": {"state_dir": str(tmp_path)},
+            "storage": {"state_dir": str(directory)},
             "worker": {"engine": "classical"},
             "dashboard": {"viewer_url": "http://127.0.0.1:3000", "max_test_files": 30, "max_test_bytes": 8 << 20},
         }
     )
-    clock = Clock()
-    journal = Journal(sqlite_url(tmp_path), clock=clock)
+    journal = Journal(sqlite_url(directory), clock=clock)
     engine = ClassicalEngine()
     workplace = Workplace(
         settings=settings,
         journal=journal,
-        spool=Spool(tmp_path / "spool"),
-        outbox_dir=tmp_path / "outbox",
+        spool=Spool(directory / "spool"),
+        outbox_dir=directory / "outbox",
         engine=lambda: engine,
     )
     audited: list[AuditEvent] = []
     app = application(settings, journal, access=Access(settings, USERS), auditor=audited.append)
     place = Place(workplace=workplace, clock=clock, engine=engine)  # type: ignore[arg-type]  # a real engine
-    yield Board(
-        place=place,
-        settings=settings,
-        audited=audited,
-        client=lambda role: log_in(TestClient(app, base_url=ADDRESS), role),
-    )
-    journal.close()
+    try:
+        yield Board(place=place, settings=settings, audited=audited, app=app)
+    finally:
+        journal.close()
 
 
 @pytest.fixture(scope="session")
 def brain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return write(make("brain"), tmp_path_factory.mktemp("brain"))
+
+
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory, brain: tuple[Path, ...]) -> dict[str, Path]:
+    """State directories in which the phantom is queued, and was read."""
+    queued, read = (tmp_path_factory.mktemp(name) for name in ("queued", "read"))
+    with opened(queued) as board:
+        board.place.receive(*brain)
+    with opened(read, queued) as board:
+        assert board.place.read()
+    return {"queued": queued, "read": read}
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    with opened(tmp_path) as board:
+        yield board
+
+
+@pytest.fixture
+def queued(tmp_path: Path, states: dict[str, Path]) -> Iterator[Board]:
+    """A dashboard over a series that waits to be read."""
+    with opened(tmp_path, states["queued"]) as board:
+        yield board
+
+
+@pytest.fixture
+def read(tmp_path: Path, states: dict[str, Path]) -> Iterator[Board]:
+    """A dashboard over a series that was read by the engine without weights."""
+    with opened(tmp_path, states["read"]) as board:
+        yield board

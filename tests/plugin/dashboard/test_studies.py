@@ -8,27 +8,23 @@ from tests.plugin.dashboard.conftest import Board
 from worker.receipts import Received
 
 
-def receive(board: Board, number: int, study: int = 1) -> str:
-    key = f"series{number:010d}"
-    board.journal.receive(
-        Received(
-            series_key=key,
-            study_instance_uid=f"2.25.{study}",
-            series_instance_uid=f"2.25.{study}.{number}",
-            sop_instance_uid=f"2.25.{study}.{number}.1",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
-            file_name="1.dcm",
-            size_bytes=1,
-        )
+def instance(number: int) -> Received:
+    study = f"2.25.{number // 2 + 1}"
+    return Received(
+        series_key=f"series{number:010d}",
+        study_instance_uid=study,
+        series_instance_uid=f"{study}.{number}",
+        sop_instance_uid=f"{study}.{number}.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+        file_name="1.dcm",
+        size_bytes=1,
+        received_at=1000.0 + number,
     )
-    board.place.clock.now += 1
-    return key
 
 
 def test_studies_are_listed_filtered_and_paged(board: Board) -> None:
     """The newest series come first, a study together; a filter keeps what stands so; no page holds more than 50."""
-    for number in range(60):
-        receive(board, number, study=number // 2)
+    board.journal.receive(*map(instance, range(60)))
     failed = board.journal.series(f"series{7:010d}")
     board.journal.move(failed, State.COMPLETE)
     board.journal.move(board.journal.series(failed.series_key), State.FAILED, reason=Reason.INCOMPLETE_SERIES)
