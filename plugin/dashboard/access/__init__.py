@@ -117,7 +117,8 @@ class Access:
 
 async def _login_page(request: Request) -> Response:
     return HTMLResponse(
-        "<!doctype html><html lang='en'><title>Log in</title><main><h1>sgmri</h1><p>Research use only. Not a medical "
+        "<!doctype html><html lang='en'><title>Log in</title>"
+        "<link rel='icon' href='/static/icon.svg'><main><h1>sgmri</h1><p>Research use only. Not a medical "
         f"device.</p><form method='post'><input type='hidden' name='csrf' value='{csrf_token(request)}'><label>Password"
         " <input type='password' name='password'></label><button>Log in</button></form></main></html>"
     )

@@ -92,7 +92,10 @@
         ink.strokeRect(x0 * across, y0 * down, (x1 - x0) * across, (y1 - y0) * down);
         const text = `${tracklet.id}: ${tracklet.label}`;
         const left = Math.max(2, Math.min(x0 * across, canvas.width - ink.measureText(text).width - 2));
-        ink.fillText(text, left, y0 * down > 20 ? y0 * down - 5 : y1 * down + 16);
+        const top = y0 * down > 20 ? y0 * down - 5 : y1 * down + 16;
+        ink.strokeStyle = "#000";  // an outline, or nobody could read it over bright tissue
+        ink.strokeText(text, left, top);
+        ink.fillText(text, left, top);
         named.push(text);
       }
     }

@@ -74,6 +74,7 @@ def log_in(client: TestClient, role: Role) -> TestClient:
 def opened(directory: Path, copied_from: Path | None = None) -> Iterator[Board]:
     """Open a dashboard over a state directory; over a copy of another one, where it is given."""
     clock = Clock()
+    directory.mkdir(exist_ok=True)
     if copied_from is not None:
         shutil.copytree(copied_from, directory, dirs_exist_ok=True)
         clock.now += 100
