@@ -101,6 +101,8 @@ class Reason(StrEnum):
     """Taken back: the images belong to another patient or study."""
     REJECTED_RETENTION = "REJECTED_RETENTION"
     """Taken back: it may no longer be kept."""
+    CANCELLED = "CANCELLED"
+    """An operator wants nothing more to be done for it; a retry goes on where it stood."""
     INTERNAL = "INTERNAL"
     """A bug of ours; the log has the traceback under the series key."""
 

@@ -16,6 +16,7 @@ from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
 from sgmri.settings_access import AccessSettings, check_access
 from sgmri.settings_audit import Audit, check_audit
+from sgmri.settings_dashboard import Dashboard, check_dashboard
 from sgmri.settings_monitoring import Alerts, Metrics, Traces, check_monitoring
 from sgmri.settings_sweep import Sweep, check_sweep
 from sgmri.settings_tls import ListenerTls, OutletTls, check_caller, check_listener_tls, check_outlet_tls
@@ -241,6 +242,7 @@ class Settings:
     destination: tuple[Outlet, ...] = _table(tuple, "Further destinations, one table each")
     sweep: Sweep = _table(Sweep, "The archive that is asked for what was missed")
     retention: Retention = _table(Retention, "What leaves the disk")
+    dashboard: Dashboard = _table(Dashboard, "Pages for operators and readers")
     access: AccessSettings = _table(AccessSettings, "Who may use the dashboard")
     log: Log = _table(Log, "Logging")
     metrics: Metrics = _table(Metrics, "Metrics, health and readiness over HTTP")
@@ -314,6 +316,7 @@ def _check(settings: Settings) -> None:
     check_outlets(settings.destination)
     check_access(settings.access)
     check_sweep(settings.sweep)
+    check_dashboard(settings.dashboard)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

@@ -17,6 +17,10 @@ from worker.journal_tables import COMMITMENTS, DELIVERIES, RESULTS, REVISIONS, S
 _BATCH = 500
 
 
+READING_FILE = "reading.json"
+"""Name of the reading itself, beside its objects."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
     """One result object of a series.

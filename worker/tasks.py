@@ -46,6 +46,7 @@ from worker.destinations import Senders, targets
 from worker.heartbeat import heartbeat
 from worker.journal import Change, Journal, SeriesRow
 from worker.leases import this_worker
+from worker.outbox import READING_FILE as READING_FILE
 from worker.outbox import Outbox, ResultRow
 from worker.pipeline import read_paths
 from worker.removals import removed_generation
@@ -53,8 +54,6 @@ from worker.revisions import earlier_readings, edition, leave
 from worker.worklist import Worklist, backoff_s
 
 _log = logging.getLogger(__name__)
-
-READING_FILE = "reading.json"
 
 _RAN_SHORT = frozenset({Reason.OUT_OF_MEMORY, Reason.WORKER_LOST})
 """After these a reading is begun with half the memory: the kernel says nothing to whom it kills for it."""

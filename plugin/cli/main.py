@@ -13,6 +13,7 @@ from plugin.cli import (
     alerts,
     audit,
     benchmark,
+    cancel,
     clean,
     conformance,
     demo,
@@ -41,7 +42,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
-    *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
+    *(demo, serve, send, read, show, select, status, retry, cancel, reread, retract, clean),
     sweep,
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, users, doctor, alerts, audit, settings, services),

@@ -4,10 +4,9 @@ import argparse
 import sys
 from typing import Any
 
+from plugin import operations
 from plugin.cli.operating import operating
-from plugin.cli.series import add_arguments, chosen, require_files
-from plugin.listener import spool_dir
-from worker.revisions import read_again
+from plugin.cli.series import add_arguments, chosen
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -20,8 +19,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Queue it; 2 where no single series is meant, 1 where it has no reading or somebody is at it."""
     with chosen(arguments) as (settings, journal, row), operating(settings, "reread", row.series_key) as not_done:
-        require_files(journal, row, spool_dir(settings))
-        done = read_again(journal, row, settings.queue)
+        done = operations.replay(settings, journal, row)
         if not done:
             not_done()
     if not done:

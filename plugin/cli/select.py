@@ -10,6 +10,7 @@ from dicom_io.preferences import built_in_text
 from dicom_io.selection import Choice, Verdict, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
 from dicom_io.spool import series_key
+from plugin.choices import named, series_document
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError
 from sgmri.lifecycle import Reason
@@ -58,7 +59,7 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
     sentences: list[list[str]] = [[]]
     for facts, choice in chosen:
         rows.append(_series_row(facts, choice))
-        facts_said = [_anatomy(_named(facts, choice)), _contrast_agent(facts)]
+        facts_said = [_anatomy(named(facts, choice)), _contrast_agent(facts)]
         if len(choice.verdicts) > 1:
             sentences.append([choice.explanation, *facts_said])
             rows += [_sub_volume_row(verdict) for verdict in choice.verdicts]
@@ -75,11 +76,6 @@ def _lines(folder: Folder, chosen: _Chosen, *, explain: bool) -> Iterator[str]:
         yield f"{file}: left ({reason})" + (f": {explanation}" if explain else "")
     count = sum(choice.taken for _, choice in chosen)
     yield f"{count} of {len(chosen)} series would be read; files that are no DICOM instance: {len(folder.refused)}."
-
-
-def _named(facts: SeriesFacts, choice: Choice) -> SeriesFacts:
-    """Return the facts with the anatomy that was decided by: the sub-volumes have what the image says, too."""
-    return choice.verdicts[0].sub_volume.facts if choice.verdicts else facts
 
 
 def _anatomy(facts: SeriesFacts) -> str:
@@ -110,7 +106,7 @@ def _series_row(facts: SeriesFacts, choice: Choice) -> tuple[str, ...]:
         series_key(facts.study_instance_uid, facts.series_instance_uid)[:8],
         str(len(facts.instances)),
         str(facts.frame_count),
-        str(_named(facts, choice).anatomy or "-"),
+        str(named(facts, choice).anatomy or "-"),
         *_look(seen),
         _result(choice.reason),
     )
@@ -135,48 +131,9 @@ def _result(reason: Reason) -> str:
 def _document(folder: Folder, chosen: _Chosen) -> dict[str, object]:
     return {
         "format": _FORMAT,
-        "series": [_series(facts, choice) for facts, choice in chosen],
+        "series": [series_document(facts, choice) for facts, choice in chosen],
         "refused": [
             {"file": str(file), "reason": reason.value, "explanation": explanation}
             for file, reason, explanation in folder.refused
         ],
-    }
-
-
-def _series(facts: SeriesFacts, choice: Choice) -> dict[str, object]:
-    named = _named(facts, choice)
-    return {
-        "series": series_key(facts.study_instance_uid, facts.series_instance_uid),
-        "instances": len(facts.instances),
-        "frames": facts.frame_count,
-        "taken": choice.taken,
-        "reason": choice.reason.value,
-        "explanation": choice.explanation,
-        "anatomy": named.anatomy.value if named.anatomy else None,
-        "evidence": named.evidence.value,
-        "certainty": named.certainty,
-        "question_set_id": choice.question_set_id,
-        "sub_volume": choice.sub_volume.name if choice.sub_volume else None,
-        "sub_volumes": [_sub_volume(verdict) for verdict in choice.verdicts],
-    }
-
-
-def _sub_volume(verdict: Verdict) -> dict[str, object]:
-    facts = verdict.sub_volume.facts
-    return {
-        "name": verdict.sub_volume.name,
-        "instances": len(facts.images),
-        "frames": len(verdict.sub_volume.frames),
-        "duplicates": verdict.sub_volume.duplicates,
-        "missing": verdict.missing,
-        "plane": facts.plane.value if facts.plane else None,
-        "weighting": facts.weighting.value,
-        "fat_suppressed": facts.fat_suppressed,
-        "contrast_agent": facts.contrast_agent.value,
-        "contrast_agent_evidence": facts.agent_evidence.value,
-        "taken": verdict.reason is Reason.NONE,
-        "reason": verdict.reason.value,
-        "explanation": verdict.explanation,
-        "rule": (verdict.ruling.rule or "built-in") if verdict.ruling else None,
-        "rules_not_matching": list(verdict.ruling.not_matching) if verdict.ruling else [],
     }

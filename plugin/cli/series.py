@@ -7,10 +7,9 @@ from pathlib import Path
 
 from plugin.listener import open_journal
 from plugin.settings import load
-from sgmri.errors import ConfigError, SgmriError
+from sgmri.errors import ConfigError
 from sgmri.settings import Settings
 from worker.journal import Journal, SeriesRow
-from worker.removals import removed_generation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +38,3 @@ def one_series(journal: Journal, key: str) -> SeriesRow:
     if len(rows) != 1:
         raise ConfigError(f"expected the key of one series, found {'several' if rows else 'none'} that begin so")
     return rows[0]
-
-
-def require_files(journal: Journal, row: SeriesRow, spool: Path) -> None:
-    """Check that a series that is to be read again still has its instances.
-
-    Raises
-    ------
-    SgmriError
-        If retention has removed them, and they were not all sent again.
-    """
-    names = journal.file_names(row.series_key)
-    there = sum((spool / row.series_key / name).exists() for name in names)
-    if there < len(names) and removed_generation(journal, row.series_key) is not None:
-        raise SgmriError(
-            f"expected the {len(names)} instances of the series in the spool, found {there}: retention removes them "
-            "(sgmri settings, [retention]); have the series sent again, then repeat this command"
-        )

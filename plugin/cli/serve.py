@@ -1,4 +1,4 @@
-"""``sgmri serve``: run the listener, a worker, or everything on one machine."""
+"""``sgmri serve``: run the listener, a worker, the dashboard, or everything on one machine."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 
 from plugin import celery
 from plugin.beginnings import audited
+from plugin.dashboard import require_libraries
 from plugin.listener import ListenerService
 from plugin.logging import set_up
 from plugin.processes import PartFailed, Processes
@@ -22,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("serve", help="run the listener, a worker, or all on one machine")
-    parser.add_argument("what", choices=["listener", "worker", "all"])
+    parser = commands.add_parser("serve", help="run the listener, a worker, the dashboard, or all on one machine")
+    parser.add_argument("what", choices=["listener", "worker", "dashboard", "all"])
     parser.add_argument("--config", type=Path, help="TOML configuration file (default: the defaults)")
     parser.add_argument(
         "--queues", default=",".join(celery.QUEUES), help="for a worker: reading, delivery or both (default: both)"
@@ -46,6 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         with audited(settings, "worker", arguments.config):
             celery.run(settings, queues)
+        return 0
+    if arguments.what == "dashboard" or settings.dashboard.enabled:
+        require_libraries()
+    if arguments.what == "dashboard":
+        from plugin.dashboard.serving import serve  # needs the libraries, an extra
+
+        with audited(settings, "dashboard", arguments.config):
+            serve(settings)
         return 0
     load_rules(settings.selection.rules)  # a mistake in them ends this process, not its children one by one
     return _serve_all(settings, arguments.config)
@@ -100,6 +109,8 @@ def _serve_all(settings: Settings, config: Path | None) -> int:
         processes.start("listener", [*command, "listener", *_config(config)])
         for queue in celery.QUEUES:
             processes.start(f"worker-{queue}", [*command, "worker", "--queues", queue, *_config(config)])
+        if settings.dashboard.enabled:
+            processes.start("dashboard", [*command, "dashboard", *_config(config)])
         _log.info("listener and workers run; their log lines are in the state directory's logs")
         while not stop.wait(1.0):
             try:

@@ -268,6 +268,22 @@ def test_a_failed_series_can_be_tried_again(tmp_path: Path, capsys: pytest.Captu
     journal.close()
 
 
+def test_a_series_is_cancelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cancel ends what waits, with its reason, and retry takes it up; where nothing is under way it is refused."""
+    config = tmp_path / "sgmri.toml"
+    config.write_text(f'[storage]\nstate_dir = "{tmp_path}"\n')
+    journal = Journal(sqlite_url(tmp_path))
+    journal.receive(received(1))
+    assert main(["cancel", "abc", "--config", str(config)]) == 1
+    for state in (State.COMPLETE, State.QUEUED):
+        journal.move(journal.series("abcdefgh12345678"), state)
+    assert main(["cancel", "abc", "--config", str(config)]) == 0
+    assert "QUEUED -> FAILED (CANCELLED)" in capsys.readouterr().out
+    assert main(["retry", "abc", "--config", str(config)]) == 0
+    assert journal.series("abcdefgh12345678").state is State.QUEUED
+    journal.close()
+
+
 def test_reread_needs_a_reading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reread queues what was read as a new reading; a series that was not read, and an unknown key, are refused."""
     config = tmp_path / "sgmri.toml"
