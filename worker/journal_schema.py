@@ -32,8 +32,9 @@ def prepare(engine: Engine, now: float) -> None:
             if engine.dialect.name == "postgresql":
                 # CREATE TABLE IF NOT EXISTS of two processes at once fails there; SQLite has locked by BEGIN
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if _is_empty(connection):
-                METADATA.create_all(connection)
+            is_new = _is_empty(connection)
+            METADATA.create_all(connection)  # where there is a journal: tables that came later
+            if is_new:
                 connection.execute(insert(SCHEMA).values(version=VERSION))
                 connection.execute(insert(WORKLIST).values(name="readings", mode="RUNNING", mode_since=now))
     except OperationalError as error:

@@ -60,7 +60,6 @@ def application(
         routes=[*access.routes(), *_routes(settings), Mount("/static", StaticFiles(directory=static_folder()))],
         middleware=access.middleware(),
         exception_handlers={HTTPException: _refused, SgmriError: _failed},
-        max_body_size=_MAX_BODY_BYTES,
     )
     app.state.desk = Desk(settings=settings, journal=journal, auditor=auditor, templates=make_templates())
     app.state.frames = Frames()

@@ -13,6 +13,7 @@ from plugin.dashboard.access.passwords import check_password
 from sgmri.errors import ConfigError
 from sgmri.settings import Settings, parse
 from tests.plugin.dashboard.access.small_dashboard import PASSWORD, Dashboard
+from tests.plugin.test_auditing import written
 
 
 def settings(tmp_path: Path, **access: object) -> Settings:
@@ -107,14 +108,12 @@ def test_users(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Added with a password from standard input or a file, listed, changed and removed; each change is audited."""
     config, secret = tmp_path / "sgmri.toml", tmp_path / "password"
     config.write_text(f'[storage]\nstate_dir = "{tmp_path / "state"}"\n')
     secret.write_text(f"{PASSWORD}\n")
     secret.chmod(0o600)
-    caplog.set_level("INFO", "worker.audit")
 
     def users(*arguments: str, stdin: str = "") -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -142,11 +141,11 @@ def test_users(
     assert users("list") == (0, "anna  viewer\n")
     secret.chmod(0o644)
     assert users("password", "anna", "--password-file", str(secret))[0] == 2
-    audited = [record.message.partition("  ")[2] for record in caplog.records]
+    audited = [event.detail for event in written(tmp_path / "state")]
     assert audited == [
-        "user added: anna, viewer (0)",
-        "user added: ben, admin (0)",
-        "password changed: anna (0)",
-        "user removed: ben (0)",
+        "user added: anna, viewer",
+        "user added: ben, admin",
+        "password changed: anna",
+        "user removed: ben",
     ]
-    assert PASSWORD not in caplog.text
+    assert all(PASSWORD not in path.read_text() for path in (tmp_path / "state" / "audit").rglob("*.jsonl"))
