@@ -10,11 +10,13 @@ from pathlib import Path
 
 from celery import Celery, signals
 
+from dicom_io.rulings import Rules
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
+from sgmri.interfaces import AskedEngine
 from sgmri.settings import Settings, Worker
 from worker.admission import Admission
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
@@ -56,18 +58,7 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
 
     @cache
     def workplace() -> Workplace:
-        engine = cache(lambda: create_engine(settings.worker.engine, settings.worker, served_key=_served_key()))
-        return Workplace(
-            settings=settings,
-            journal=open_journal(settings),
-            spool=Spool(spool_dir(settings)),
-            outbox_dir=outbox_dir(settings),
-            engine=engine,
-            rules=rules,
-            admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
-            profile=first_profile(settings),
-            further_profiles=further_profiles(settings),
-        )
+        return open_workplace(settings, rules)
 
     @signals.worker_process_shutdown.connect(weak=False)
     def _release(**_: object) -> None:
@@ -79,6 +70,26 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
         # in the process that reads, for a CUDA context does not survive a fork
         signals.worker_process_init.connect(lambda **_: _load(workplace), weak=False, dispatch_uid="sgmri")
     return app
+
+
+def open_workplace(settings: Settings, rules: Rules) -> Workplace:
+    """Open what a process needs that reads, or is asked; the engine on first use."""
+    return Workplace(
+        settings=settings,
+        journal=open_journal(settings),
+        spool=Spool(spool_dir(settings)),
+        outbox_dir=outbox_dir(settings),
+        engine=cache(lambda: open_engine(settings.worker)),
+        rules=rules,
+        admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
+        profile=first_profile(settings),
+        further_profiles=further_profiles(settings),
+    )
+
+
+def open_engine(worker: Worker) -> AskedEngine:
+    """Make the engine that the settings name; raises as :func:`worker.engines.create_engine`."""
+    return create_engine(worker.engine, worker, served_key=_served_key())
 
 
 def _load(workplace: Callable[[], Workplace]) -> None:
@@ -126,7 +137,7 @@ def _probe(settings: Settings, answer: Connection) -> None:
     """Make the engine and say what came of it: ("", "") or the kind of the error and its text."""
     set_up(settings.log)
     try:
-        create_engine(settings.worker.engine, settings.worker, served_key=_served_key()).close()
+        open_engine(settings.worker).close()
         answer.send(("", ""))
     except ConfigError as error:
         answer.send(("config", str(error)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from plugin.cli import (
+    ask,
     benchmark,
     clean,
     conformance,
@@ -37,7 +38,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
-    *(demo, serve, send, read, show, select, status, retry, reread, retract, clean),
+    *(demo, serve, send, read, ask, show, select, status, retry, reread, retract, clean),
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, doctor, settings, services),
 )
