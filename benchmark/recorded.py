@@ -3,7 +3,7 @@
 Thresholds can then be tried on the same volumes in seconds instead of minutes, through the engine itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sgmri.interfaces import Frames, ReadingControl
@@ -89,6 +89,10 @@ class RecordedConversation:
         if new:
             known.update(zip(new, self._open.say(new, control), strict=True))
         return [known.get(ask) for ask in asked]
+
+    def tell(self, ask: Ask, control: ReadingControl) -> Iterator[str]:
+        """Yield the model's answer to a free question; such are not recorded."""
+        yield from self._open.tell(ask, control)
 
     def maps(self) -> Maps | None:
         """Return where findings may lie."""

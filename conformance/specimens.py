@@ -116,6 +116,8 @@ def _answer(question: Question, tracklets: tuple[Tracklet, ...]) -> Answer:
             return said(chosen=(question.options[0],), evidence=seen)
         case QuestionKind.CAPTIONING:
             return said(text=f"{len(seen)} findings. Research use only.", evidence=seen)
+        case QuestionKind.FREE_TEXT:
+            return said(text="As far as these frames show.", evidence=seen)
 
 
 def all_unanswered(reading: Reading) -> Reading:

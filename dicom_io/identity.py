@@ -61,7 +61,7 @@ def device_uid(engine: EngineIdentity) -> str:
 
 
 def reading_key(reading: Reading) -> str:
-    """Return the key of a reading: what was read, by whom, what was asked, what was retracted before, in which form.
+    """Return the key of a reading: what was read, by whom, what was asked, also by hand, retracted before, which form.
 
     The order of the frames does not matter; when they were read does not either.
 
@@ -76,6 +76,7 @@ def reading_key(reading: Reading) -> str:
         words.append(f"edition {reading.edition}")
     if reading.form:
         words.append(f"form {reading.form}")
+    words += [question.question_id for question in reading.asked]
     return hashlib.sha256(_SEPARATOR.join(words).encode()).hexdigest()
 
 

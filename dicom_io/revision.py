@@ -69,6 +69,43 @@ def revise(reading: Reading, earlier: Sequence[Reading], *, reported: bool = Tru
     return revised if reported else replace(revised, predecessor=None)
 
 
+def with_asked(earlier: Reading, asked: Reading) -> Reading:
+    """Return a reading that says what an earlier one says, and the answers to what was asked by hand.
+
+    Parameters
+    ----------
+    earlier
+        Of the series.
+    asked
+        Of the same frames by the same engine: nothing but answers to ``asked.asked``. A tracklet with the very boxes of
+        an earlier one is that one; the others get identifiers that were not used there.
+    """
+    same = {
+        tracklet.tracklet_id: one
+        for tracklet in asked.tracklets
+        for one in earlier.tracklets
+        if _boxes(tracklet) == _boxes(one)
+    }
+    names = _names(asked, earlier, {name: one.tracklet_id for name, one in same.items()})
+    tracklets = {
+        one.tracklet_id: same.get(one.tracklet_id, replace(one, tracklet_id=names[one.tracklet_id]))
+        for one in asked.tracklets
+    }
+    new = tuple(tracklet for name, tracklet in tracklets.items() if name not in same)
+    return replace(
+        earlier,
+        answers=earlier.answers + tuple(_renamed(answer, tracklets, names) for answer in asked.answers),
+        tracklets=earlier.tracklets + new,
+        asked=earlier.asked + asked.asked,
+        started_at=asked.started_at,
+        predecessor=None,
+    )
+
+
+def _boxes(tracklet: Tracklet) -> tuple[object, ...]:
+    return (tracklet.label, *((finding.frame_index, finding.box) for finding in tracklet.findings))
+
+
 def _revised(reading: Reading, earlier: Reading) -> Reading:
     uids = identity.result_uids(earlier)
     matches = {match.tracklet.tracklet_id: match for match in _matches(reading, earlier)}

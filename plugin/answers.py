@@ -1,6 +1,6 @@
 """Answers as lines of text, for the command line."""
 
-from sgmri.catalogue import by_id
+from dicom_io.objects.sr import question_set_of
 from sgmri.findings import Tracklet, frames_as_text
 from sgmri.questions import Answer, QuestionKind
 from sgmri.readings import Reading
@@ -14,7 +14,7 @@ def answer_lines(reading: Reading) -> list[str]:
     reading
         What was answered.
     """
-    questions = by_id(reading.question_set_id)
+    questions = question_set_of(reading)
     lines = []
     for answer in reading.answers:
         lines.append(f"{questions[answer.question_id].text} {answer_text(answer)}")

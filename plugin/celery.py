@@ -5,17 +5,20 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from celery import Celery, signals
 
+from dicom_io.rulings import Rules
 from dicom_io.spool import Spool
 from plugin.listener import open_journal, outbox_dir, ship_audit, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
+from sgmri.interfaces import AskedEngine
 from sgmri.settings import Settings, Worker
 from worker.admission import Admission
 from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
@@ -57,23 +60,12 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
         processes=settings.worker.readings_per_gpu if reads else 1,
     )
 
-    engine = cache(lambda: create_engine(settings.worker.engine, settings.worker, served_key=_served_key()))
+    engine = cache(lambda: open_engine(settings.worker))
     once = threading.Lock()
 
     @cache
     def made() -> Workplace:
-        return Workplace(
-            settings=settings,
-            journal=open_journal(settings),
-            spool=Spool(spool_dir(settings)),
-            outbox_dir=outbox_dir(settings),
-            engine=engine,
-            rules=rules,
-            admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
-            profile=first_profile(settings),
-            further_profiles=further_profiles(settings),
-            audit=auditor(settings, "worker"),
-        )
+        return replace(open_workplace(settings, rules), engine=engine, audit=auditor(settings, "worker"))
 
     def workplace() -> Workplace:
         with once:  # the tasks and the sign of life share one
@@ -108,6 +100,26 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
     )
     signals.worker_process_init.connect(begin, weak=False, dispatch_uid="sgmri")
     return app
+
+
+def open_workplace(settings: Settings, rules: Rules) -> Workplace:
+    """Open what a process needs that reads, or is asked; the engine on first use."""
+    return Workplace(
+        settings=settings,
+        journal=open_journal(settings),
+        spool=Spool(spool_dir(settings)),
+        outbox_dir=outbox_dir(settings),
+        engine=cache(lambda: open_engine(settings.worker)),
+        rules=rules,
+        admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),
+        profile=first_profile(settings),
+        further_profiles=further_profiles(settings),
+    )
+
+
+def open_engine(worker: Worker) -> AskedEngine:
+    """Make the engine that the settings name; raises as :func:`worker.engines.create_engine`."""
+    return create_engine(worker.engine, worker, served_key=_served_key())
 
 
 def _load(workplace: Callable[[], Workplace]) -> None:
@@ -155,7 +167,7 @@ def _probe(settings: Settings, answer: Connection) -> None:
     """Make the engine and say what came of it: ("", "") or the kind of the error and its text."""
     set_up(settings.log)
     try:
-        create_engine(settings.worker.engine, settings.worker, served_key=_served_key()).close()
+        open_engine(settings.worker).close()
         answer.send(("", ""))
     except ConfigError as error:
         answer.send(("config", str(error)))

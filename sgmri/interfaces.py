@@ -1,14 +1,15 @@
 """The seams that have more than one implementation, as Protocols of at most three methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sgmri.asking import AskEvent
 from sgmri.geometry import FrameScaling
-from sgmri.questions import Answer, QuestionSet
+from sgmri.questions import Answer, Question, QuestionSet
 from sgmri.readings import EngineIdentity
 from sgmri.volume import Anatomy, Plane, Weighting
 
@@ -29,6 +30,8 @@ class Frames:
         Distance between neighbouring frames.
     anatomy, plane, weighting, fat_suppressed
         What the series was taken for.
+    first_frame_index
+        Which frame of the volume the first of these is, from 0: more than 0 where only some of them are shown.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,6 +42,7 @@ class Frames:
     plane: Plane
     weighting: Weighting
     fat_suppressed: bool | None
+    first_frame_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +88,24 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release memory and devices; harmless twice."""
+        ...
+
+
+class AskedEngine(Engine, Protocol):
+    """An engine that can be asked one question by hand as well."""
+
+    def ask(self, frames: Frames, question: Question, control: ReadingControl) -> Iterator[AskEvent]:
+        """Answer one question of the catalogue or in free text as the words come, the judged answer last.
+
+        Yields
+        ------
+        Pieces of text and cited frames, then exactly one :class:`sgmri.asking.Answered`, with boxes in pixels and
+        indices of ``frames``: it alone counts, for what was streamed had not been checked. What the engine cannot
+        answer is there unanswered, with a note that says why.
+
+        Raises
+        ------
+        EngineUnavailable, EngineError
+            As :meth:`Engine.answer`.
+        """
         ...

@@ -14,13 +14,14 @@ from sgmri.volume import Anatomy
 
 
 class QuestionKind(StrEnum):
-    """The five kinds of SGMRI-VQA (arXiv 2604.15808) that a volume is asked."""
+    """The five kinds of SGMRI-VQA (arXiv 2604.15808) that a volume is asked, and what a person asks in other words."""
 
     DETECTION = "detection"
     LOCALISATION = "localisation"
     COUNTING = "counting"
     CLASSIFICATION = "classification"
     CAPTIONING = "captioning"
+    FREE_TEXT = "free text"
 
 
 class Presence(StrEnum):

@@ -10,7 +10,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import UnparsableAnswer
 from sgmri.findings import Finding, Laterality, Tracklet
 from sgmri.geometry import Box
-from sgmri.questions import Answer, Presence, QuestionKind, Unanswered
+from sgmri.questions import Answer, Presence, Question, QuestionKind, Unanswered
 from sgmri.volume import Anatomy, FrameRef
 
 
@@ -139,6 +139,8 @@ class Reading:
     form
         In which shape its objects are written, where destinations get different ones: those of another shape bear UIDs
         of their own. Empty for the first shape.
+    asked
+        What people asked by hand, beside the question set: questions of :func:`sgmri.asking.as_asked`.
     """
 
     study_instance_uid: str
@@ -157,6 +159,7 @@ class Reading:
     predecessor: ReportRef | None = None
     edition: int = 0
     form: str = ""
+    asked: tuple[Question, ...] = ()
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
@@ -223,6 +226,7 @@ def _reading_mapping(reading: Reading) -> dict[str, Any]:
         "predecessor": asdict(reading.predecessor) if reading.predecessor else None,
         "edition": reading.edition,
         "form": reading.form,
+        "asked": [asdict(question) for question in reading.asked],
         "box_format": "x0, y0, x1, y1 in pixels, half-open, origin at the outer corner of the top-left pixel",
         "answers": [_answer_mapping(answer) for answer in reading.answers],
         "tracklets": [_tracklet_mapping(tracklet) for tracklet in reading.tracklets],
@@ -293,7 +297,13 @@ def _reading(data: Mapping[str, Any]) -> Reading:
         predecessor=ReportRef(**data["predecessor"]) if data.get("predecessor") else None,
         edition=data.get("edition", 0),
         form=data.get("form", ""),
+        asked=tuple(_question(item) for item in data.get("asked", ())),
     )
+
+
+def _question(data: Mapping[str, Any]) -> Question:
+    lists = {name: tuple(data[name]) for name in ("labels", "options")}
+    return Question(**{**data, **lists, "kind": QuestionKind(data["kind"])})
 
 
 def _engine(data: Mapping[str, Any]) -> EngineIdentity:

@@ -19,6 +19,9 @@ class Dashboard:
     viewer_url: str = setting(
         "", "address of an OHIF viewer (sgmri viewer) that readings are linked to; empty: no link"
     )
+    questions: bool = setting(
+        True, "whether questions may be asked by hand; the first one loads the engine into the dashboard's process"
+    )
     max_live_pages: int = setting(32, "pages that are kept up to date at a time; more must be loaded again by hand")
     max_test_files: int = setting(200, "files of one rule test")
     max_test_bytes: int = setting(60 << 20, "size of all files of one rule test together", unit="bytes")

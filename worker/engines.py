@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sgmri.errors import ConfigError
-from sgmri.interfaces import Engine
+from sgmri.interfaces import AskedEngine
 from sgmri.settings import Worker
 from worker.engine.classical import ClassicalEngine
 
@@ -14,11 +14,11 @@ DEFAULT_ENGINE = "grounded"
 _STACK = ("torch", "transformers", "onnxruntime", "llguidance", "tokenizers", "safetensors")
 
 
-def _classical(_settings: Worker, _served_key: str) -> Engine:
+def _classical(_settings: Worker, _served_key: str) -> AskedEngine:
     return ClassicalEngine()
 
 
-def _grounded(settings: Worker, _served_key: str) -> Engine:
+def _grounded(settings: Worker, _served_key: str) -> AskedEngine:
     missing = [name for name in _STACK if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -41,7 +41,7 @@ def _grounded(settings: Worker, _served_key: str) -> Engine:
     )
 
 
-def _served(settings: Worker, served_key: str) -> Engine:
+def _served(settings: Worker, served_key: str) -> AskedEngine:
     if importlib.util.find_spec("httpx") is None:
         raise ConfigError("worker.engine: expected httpx for 'served', found none; run: pip install 'sgmri[served]'")
     from worker.engine.served_card import served_engine
@@ -49,7 +49,7 @@ def _served(settings: Worker, served_key: str) -> Engine:
     return served_engine(settings, served_key)
 
 
-ENGINES: MappingProxyType[str, Callable[[Worker, str], Engine]] = MappingProxyType(
+ENGINES: MappingProxyType[str, Callable[[Worker, str], AskedEngine]] = MappingProxyType(
     {"grounded": _grounded, "classical": _classical, "served": _served}
 )
 """Name -> how to make one."""
@@ -64,7 +64,7 @@ def chosen_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def create_engine(name: str, settings: Worker | None = None, *, served_key: str = "") -> Engine:
+def create_engine(name: str, settings: Worker | None = None, *, served_key: str = "") -> AskedEngine:
     """Make the engine of this name.
 
     Parameters

@@ -247,15 +247,15 @@ def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -
     reading = replace(product.reading, edition=edition(place.journal, row))
     results: list[ResultRow] = []
     for form, profile in {"": place.profile, **place.further_profiles}.items():
-        results += _write_form(place, row, replace(reading, form=form), paths, profile)
+        results += write_form(place, row, replace(reading, form=form), paths, profile)
     timing("write objects", place.journal.clock() - begin)
     return tuple(replace(result, position=position) for position, result in enumerate(results))
 
 
-def _write_form(
+def write_form(
     place: Workplace, row: SeriesRow, reading: Reading, paths: Sequence[Path], profile: Profile
 ) -> Iterator[ResultRow]:
-    """Write the objects of a reading in the form that some destinations get."""
+    """Write the objects of a reading of a series' present generation, in the form that some destinations get."""
     directory = place.results_dir(row) / reading.form
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = _revising(place, row, reading)

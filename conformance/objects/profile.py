@@ -41,7 +41,7 @@ _MANUFACTURER: Final = "sgmri project"
 _STATEMENT: Final = "not a medical device"
 _GROUP, _EVALUATIONS = ("DCM", "125007"), ("UMLS", "C0034375")
 _NOT_EVALUATED, _SUMMARY = ("SCT", "373121007"), ("DCM", "111017")
-_SPOKEN: Final = frozenset({("SCT", "363698007"), ("DCM", "121111")})
+_SPOKEN: Final = frozenset({("SCT", "363698007"), ("DCM", "121111"), ("DCM", "121106")})
 """Names of answers that are sentences: where, and the summary."""
 _CHOSEN: Final = ("DCM", "125309")
 _NEEDED: Final = (("DCM", "112039"), ("DCM", "112040"), ("DCM", "121071"), ("SCT", "363698007"), ("DCM", "111001"),

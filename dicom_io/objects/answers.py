@@ -45,13 +45,16 @@ LOSSY_SOURCE: Final = (
     "Read from images that were compressed with loss, or may have been: fine detail may be missing or made up."
 )
 """Note on a report whose sources have lossy compression (PS3.3 C.7.6.1.1.5)."""
-REVISED: Final = "Revises an earlier report of this series, which was made of fewer instances or by another engine."
+REVISED: Final = (
+    "Revises an earlier report of this series, which was made of fewer instances, by another engine, or before a "
+    "question was asked by hand."
+)
 """Note on a report with a predecessor."""
 _NOT_STATED: Final = "Not stated."
 _UNANSWERED: Final = MappingProxyType({concept: reason for reason, concept in codes.NOT_ASSESSED.items()})
 _PRESENCE_OF: Final = MappingProxyType({concept: presence for presence, concept in codes.PRESENCE.items()})
 _COUNTS: Final = (codes.NUMBER_OF_LESIONS, codes.NUMBER_OF_OCCURRENCES)
-_SPOKEN: Final = frozenset({QuestionKind.LOCALISATION, QuestionKind.CAPTIONING})
+_SPOKEN: Final = frozenset({QuestionKind.LOCALISATION, QuestionKind.CAPTIONING, QuestionKind.FREE_TEXT})
 """Kinds whose answer is its sentence."""
 _CALIBRATED: Final = MappingProxyType(
     {True: "Calibrated on a validation set", False: "Not calibrated: an ordering, not a probability"}
@@ -229,6 +232,9 @@ def _name(question: Question) -> CodedConcept:
             return codes.FINDING
         case QuestionKind.CAPTIONING:
             return codes.SUMMARY
+        case QuestionKind.FREE_TEXT:
+            # No code says "answer"; what was asked stands beside it as Equivalent Meaning, as with every question
+            return codes.COMMENT
 
 
 def _finding(question: Question) -> CodedConcept:
@@ -327,14 +333,16 @@ def decode_labels(evaluations: Dataset) -> Mapping[str, str]:
 
 def decode_notes(evaluations: Dataset) -> tuple[str, ...]:
     """Read back the notes on the whole report, in order; the first two are research use and engine."""
-    return tuple(tree.text_of(item) for item in tree.children(evaluations, codes.COMMENT, tree.CONTAINS))
+    comments = tree.children(evaluations, codes.COMMENT, tree.CONTAINS)
+    # one with an identifier is the answer to a free question
+    return tuple(tree.text_of(item) for item in comments if tree.first(item, codes.TRACKING_IDENTIFIER) is None)
 
 
 def _decoded(item: Dataset, identifier: Dataset) -> DecodedAnswer:
     reason = tree.code_of(tree.first(item, codes.NOT_EVALUATED))
     count = next((number for name in _COUNTS if (number := tree.number_of(tree.first(item, name))) is not None), None)
     certainty = tree.first(item, codes.CERTAINTY_OF_FINDING)
-    is_spoken = reason is None and tree.name_of(item) in (codes.FINDING_SITE, codes.SUMMARY)
+    is_spoken = reason is None and tree.name_of(item) in (codes.FINDING_SITE, codes.SUMMARY, codes.COMMENT)
     note = tree.text_of(tree.first(certainty, codes.COMMENT)) if certainty is not None else ""
     presence = tree.code_of(item) if item.ValueType == "CODE" else None
     return DecodedAnswer(

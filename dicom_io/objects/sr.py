@@ -10,7 +10,7 @@ PS3.16 TID 1500, TID 1410, TID 4019; PS3.3 A.35.13 (Comprehensive 3D SR IOD), C.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -119,7 +119,7 @@ class DecodedReport:
 
 
 def question_set_of(reading: Reading) -> QuestionSet:
-    """Return the standard question set that a reading answers.
+    """Return what a reading answers: the standard question set, and what was asked by hand beside it.
 
     Raises
     ------
@@ -127,11 +127,12 @@ def question_set_of(reading: Reading) -> QuestionSet:
         If there is no such set.
     """
     try:
-        return catalogue.by_id(reading.question_set_id)
+        standard = catalogue.by_id(reading.question_set_id)
     except KeyError:
         raise EngineError(
             "expected the id of a standard question set, found another; hand the question set over as questions="
         ) from None
+    return replace(standard, questions=standard.questions + reading.asked)
 
 
 def comment(tracklet: Tracklet, finding: Finding) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from plugin.cli import (
     alerts,
+    ask,
     audit,
     benchmark,
     cancel,
@@ -42,7 +43,7 @@ from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import ConfigError, SeriesError, SgmriError
 
 _COMMANDS = (
-    *(demo, serve, send, read, show, select, status, retry, cancel, reread, retract, clean),
+    *(demo, serve, send, read, ask, show, select, status, retry, cancel, reread, retract, clean),
     sweep,
     *(lane, suspend, resume, drain),
     *(model, benchmark, conformance, viewer, users, doctor, alerts, audit, settings, services),

@@ -68,6 +68,9 @@ def _add_makers(actions: "argparse._SubParsersAction[Any]") -> None:
     target.add_argument("--bundle", type=Path, metavar="DIR", help="make a sealed bundle in a new directory")
     action.add_argument("--precision", choices=["fp32", "fp16"], default="fp16")
     action.add_argument("--profile", default="qwen3-vl", help="of a bundle: what its weights were trained on")
+    action.add_argument(
+        "--free-text", action="store_true", help="of a bundle: its weights answer questions in anybody's words"
+    )
     action.add_argument("--licence", default="see the checkpoint's own", help="of a bundle: the weights' licence")
     action.add_argument("--device", choices=DEVICES, default="auto", help="where a bundle's golden cases are read")
     action.set_defaults(run=run_export)

@@ -61,6 +61,7 @@ def export_bundle(arguments: argparse.Namespace) -> int:
         labels=labels,
         question_set_ids=tuple(questions.set_id for questions in STANDARD.values()),
         card=card,
+        free_text=arguments.free_text,
     )
     bundle = make_bundle(
         arguments.checkpoint,

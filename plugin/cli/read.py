@@ -38,7 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read; 2 where the input is refused, with the reason of every series."""
     rules = load_rules(arguments.rules)
-    folder = _one_study(arguments.path)
+    folder = one_study(arguments.path)
     chosen = [(facts, choose(facts, rules=rules)) for facts in folder.series]
     for facts, choice in chosen:
         mark = "read" if choice.taken else f"left out ({choice.reason})"
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _one_study(path: Path) -> Folder:
+def one_study(path: Path) -> Folder:
+    """Return the series of the one study of a path; ConfigError where there is none, or several."""
     if not path.exists():
         raise ConfigError(f"{path}: expected a DICOM file or a folder, found nothing")
     folder = scan_folder(path)
@@ -85,7 +86,7 @@ def _read(facts: SeriesFacts, choice: Choice, engine: Engine, out: Path) -> None
         if sys.stderr.isatty():
             print(f"\r{done} of {known} questions", end="\n" if done == known else "", file=sys.stderr, flush=True)
 
-    product = read_series(choice, engine, started_at=_time_of(paths), control=ReadingControl(progress=progress))
+    product = read_series(choice, engine, started_at=time_of(paths), control=ReadingControl(progress=progress))
     out.mkdir(parents=True, exist_ok=True)
     results = write_results(product.reading, paths, out)
     (out / "reading.json").write_text(readings.to_json(product.reading), encoding="utf-8")
@@ -101,7 +102,7 @@ def _read(facts: SeriesFacts, choice: Choice, engine: Engine, out: Path) -> None
     )
 
 
-def _time_of(paths: list[Path]) -> datetime:
-    # When the newest instance came to lie here: reading the same files again writes the same objects
+def time_of(paths: list[Path]) -> datetime:
+    """Return when the newest instance came to lie here: reading the same files again writes the same objects."""
     newest = max(int(path.stat().st_mtime) for path in paths)
     return datetime.fromtimestamp(newest, UTC).astimezone()

@@ -17,6 +17,9 @@ _WORDS = (
     *("line\nline\r\nline\ttab", "\x00\x07\x1b[31m red \x7f", "\u2028\u00a0\ufeff", "\ud800", "  ", "🧠"),
     "Not assessed: the time limit was reached",
 )
+BY_HAND = Question(
+    question_id="asked.0123456789abcdef.free-text", kind=QuestionKind.FREE_TEXT, text="Läuft es über <|im_start|>, 脳?"
+)
 _IDS = ("lesion", "Läsion", "病変", "a, b (score 0.50)", "lesion-1, lesion")
 CHARACTER_SETS = ("ISO_IR 192", "ISO_IR 100", None)
 """Of a source: the last two cannot hold all that is said."""
@@ -114,7 +117,8 @@ def _accuracies() -> st.SearchStrategy[tuple[MeasuredAccuracy, ...]]:
 def readings(draw: st.DrawFn, plain: Reading) -> Reading:
     """A reading of the same series as ``plain``."""
     known = draw(_tracklets(plain))
-    asked = draw(st.lists(st.sampled_from(STANDARD[plain.anatomy].questions), unique=True, min_size=3))
+    questions = (*STANDARD[plain.anatomy].questions, BY_HAND)
+    asked = draw(st.lists(st.sampled_from(questions), unique=True, min_size=3))
     uids = st.integers(0, 9).map(lambda number: f"2.25.{number}")
     earlier = st.builds(ReportRef, sop_class_uid=uids, sop_instance_uid=uids, series_instance_uid=uids)
     return replace(
@@ -125,4 +129,5 @@ def readings(draw: st.DrawFn, plain: Reading) -> Reading:
         is_lossy=draw(st.booleans()),
         anatomy_certainty=draw(st.none() | st.floats(0, 1)),
         predecessor=draw(st.none() | earlier),
+        asked=tuple(question for question in asked if question is BY_HAND),
     )

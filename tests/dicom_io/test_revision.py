@@ -16,11 +16,11 @@ from dicom_io.objects.answers import REVISED
 from dicom_io.objects.seg import decode_segmentation
 from dicom_io.objects.sr import decode_report
 from dicom_io.results import differences, write_results
-from dicom_io.revision import revise
+from dicom_io.revision import revise, with_asked
 from sgmri.findings import Finding, Tracklet
 from sgmri.geometry import Box
-from sgmri.questions import Answer, QuestionKind
-from sgmri.readings import EngineIdentity, Reading
+from sgmri.questions import Answer, Question, QuestionKind
+from sgmri.readings import EngineIdentity, Reading, from_json, to_json
 from sgmri.volume import Anatomy, FrameRef
 
 MakeCase = Callable[[str], tuple[Reading, tuple[Dataset, ...]]]
@@ -178,6 +178,41 @@ def test_a_revised_report_is_valid_and_names_its_predecessor(
     if reading.tracklets:
         segments = decode_segmentation(pydicom.dcmread(tmp_path / "seg.dcm"))
         assert {old.segment_uid(one) for one in early} <= {segment.tracking_uid for segment in segments}
+
+
+def test_an_answer_that_is_added_stands_in_a_valid_report(
+    make_case: MakeCase, dciodvfy: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    """All that was said stands, and the answer besides, about a known box and a new one; no complaint by dciodvfy."""
+    before, _ = make_case("brain")
+    known = before.tracklets[0]
+    new = tracklet("again-1", {1: BOX})
+    text = f"{known.tracklet_id} lies deep, and again-1 is as bright."
+    question = Question(question_id="asked.0.free-text", kind=QuestionKind.FREE_TEXT, text="Which is <the> deepest?")
+    said = Answer(
+        question_id=question.question_id,
+        kind=question.kind,
+        text=text.replace(known.tracklet_id, "again-2"),
+        evidence=(new, replace(known, tracklet_id="again-2")),
+    )
+    alone = replace(before, answers=(said,), tracklets=said.evidence, asked=(question,))
+    revised = revise(with_asked(before, alone), [before])
+    ids = [one.tracklet_id for one in before.tracklets]
+    assert [one.tracklet_id for one in revised.tracklets] == [*ids, "again-1"]
+    written = write_results(revised, phantoms.write(phantoms.make("brain"), tmp_path / "sources"), tmp_path)
+    for result in written:
+        assert [line for line in dciodvfy(result.path) if "DeviceUID" not in line] == []
+    decoded = decode_report(pydicom.dcmread(tmp_path / "sr.dcm"))
+    answer = decoded.answers[-1]
+    assert (answer.question, answer.text) == (question.text, text)
+    assert answer.evidence == ("again-1", known.tracklet_id)
+    assert answer.accuracy == "not measured for questions of free text"
+    assert len(decoded.answers) == len(before.answers) + 1
+    old = identity.result_uids(before)
+    kept = {old.box_uid(one, finding) for one in before.tracklets for finding in one.findings}
+    assert kept <= {box.tracking_uid for box in decoded.boxes}
+    assert decoded.predecessor is not None
+    assert identity.reading_key(from_json(to_json(revised))) == identity.reading_key(revised)
 
 
 @pytest.mark.parametrize("what", ["predecessor", "note"])

@@ -71,6 +71,8 @@ class Answering:
                 return self._classification(question)
             case QuestionKind.CAPTIONING:
                 return self._summary(question)
+            case QuestionKind.FREE_TEXT:
+                return _unanswered(question, Unanswered.OUTSIDE_ENGINE_SCOPE)  # it is asked alone
 
     @property
     def _tracklets(self) -> tuple[Tracklet, ...]:
@@ -155,7 +157,7 @@ class Answering:
         signs = dict.fromkeys(self.seen.grounded.words[t.tracklet_id][1] for t in found[:_LISTED])
         seen = " ".join(sign for sign in signs if sign)
         frames = sorted({index for tracklet in found for index in tracklet.frame_indices})
-        where = f", seen on frames {frames_as_text(frames)}" if frames else ""
+        where = f", seen on frames {self._numbers(frames)}" if frames else ""
         return f"{seen} Probability of yes {verdict.probability:.2f} for the volume{where}.".strip()
 
     def _localisation(self, question: Question) -> Answer | None:
@@ -178,7 +180,15 @@ class Answering:
         where = self.seen.grounded.words[tracklet.tracklet_id][0]
         plural = "s" if len(tracklet.findings) > 1 else ""
         spoken = f", {where}" if where else ""
-        return f"{tracklet.tracklet_id} on frame{plural} {frames_as_text(tracklet.frame_indices)}{spoken}"
+        return f"{tracklet.tracklet_id} on frame{plural} {self._numbers(tracklet.frame_indices)}{spoken}"
+
+    def _numbers(self, frame_indices: Sequence[int]) -> str:
+        return frames_as_text([index + self.frames.first_frame_index for index in frame_indices])
+
+    @property
+    def _first_number(self) -> int:
+        """What the model was told that the first frame is called."""
+        return self.profile.frame_base + self.frames.first_frame_index
 
     def _counting(self, question: Question) -> Answer | None:
         """Count what was found; where passes disagreed about a finding, no number is right."""
@@ -210,7 +220,7 @@ class Answering:
         The findings stand in the question, the largest first: what the main one is follows from where they are.
         """
         orders = _orders(question.options)
-        known = known_line(by_size(self._about(question), self.profile.frame_base))
+        known = known_line(by_size(self._about(question), self._first_number))
         asked = [
             Ask(
                 question=Question(
@@ -246,7 +256,7 @@ class Answering:
         """Have the findings put into words, and hold the words against them."""
         if self.seen.grounded.unfinished:
             return None
-        found = facts(self._tracklets, self.profile.frame_base)
+        found = facts(self._tracklets, self._first_number)
         said = self.conversation.say([Ask(question=question, known=known_line(found))], self.control)[0]
         if said is None:
             return None if self.control.remaining_s() <= 0 else _unanswered(question, Unanswered.UNPARSABLE)

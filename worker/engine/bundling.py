@@ -31,7 +31,7 @@ class About:
 
     Parameters
     ----------
-    model_id, version, licence, intended_use
+    model_id, version, licence, intended_use, free_text
         See :class:`worker.engine.manifest.Manifest`.
     labels, question_set_ids
         What it knows and answers.
@@ -46,6 +46,7 @@ class About:
     labels: tuple[str, ...]
     question_set_ids: tuple[str, ...]
     card: str
+    free_text: bool = False
 
 
 def make_bundle(  # noqa: PLR0913 - what a bundle is made of, all but two keyword-only
@@ -121,6 +122,7 @@ def _manifest(about: About, profile: PromptProfile) -> Manifest:
         question_set_ids=about.question_set_ids,
         intended_use=about.intended_use,
         licence=about.licence,
+        free_text=about.free_text,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES if _is_installed(name)},
     )
 

@@ -6,18 +6,21 @@ unanswered. Diffuse, paired, midline, very small and very large changes are beyo
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sgmri.asking import AskEvent
 from sgmri.findings import Tracklet, frames_as_text
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
 from sgmri.readings import EngineIdentity
 from worker.engine.asking import ask_in_rounds
+from worker.engine.by_hand import ask_catalogue
 from worker.engine.outliers import Polarity
 from worker.engine.sighting import VERSION, ClassicalParameters, NamingRule, Sighting, look
 
 _NAME = "classical"
+_SCOPE = "this engine measures compact bright and dark outliers by rules, and names very few of them"
 _LISTED = 6
 """So many places are put into words; the boxes are all there."""
 
@@ -60,6 +63,10 @@ class ClassicalEngine:
 
         return ask_in_rounds(questions, ask, control)
 
+    def ask(self, frames: Frames, question: Question, control: ReadingControl) -> Iterator[AskEvent]:
+        """Answer one question of the catalogue; free text is beyond rules."""
+        yield from ask_catalogue(self, frames, question, control, scope=_SCOPE)
+
     def close(self) -> None:
         """Release nothing: there are no weights."""
 
@@ -84,6 +91,8 @@ class _Answerer:
                 return self._classification(question)
             case QuestionKind.CAPTIONING:
                 return Answer(question_id=question.question_id, kind=question.kind, text=self._summary())
+            case QuestionKind.FREE_TEXT:
+                return _unanswered(question, Unanswered.OUTSIDE_ENGINE_SCOPE)
 
     def _about(self, question: Question) -> tuple[Tracklet, ...]:
         """Return the tracklets that a question is about; all for one about any."""
@@ -163,9 +172,12 @@ class _Answerer:
         """Say where a tracklet is, in pixels of the source frames."""
         key = max(tracklet.findings, key=lambda finding: finding.box.area)
         column, row = self.frames.scaling.to_source(key.box).centre
-        frames = frames_as_text(tracklet.frame_indices)
+        frames = self._numbers(tracklet.frame_indices)
         plural = "s" if len(tracklet.findings) > 1 else ""
         return f"{tracklet.tracklet_id} on frame{plural} {frames}, about column {column:.0f}, row {row:.0f}"
+
+    def _numbers(self, frame_indices: Sequence[int]) -> str:
+        return frames_as_text([index + self.frames.first_frame_index for index in frame_indices])
 
     def _measured(self, tracklets: Sequence[Tracklet]) -> str:
         """Say what was measured of each tracklet."""
@@ -188,7 +200,7 @@ class _Answerer:
         polarities = Counter(blob.polarity for blob in self.sighting.blobs)
         found = " and ".join(f"{polarities[polarity]} {polarity}" for polarity in Polarity if polarities[polarity])
         indices = sorted({index for tracklet in self.sighting.tracklets for index in tracklet.frame_indices})
-        return f"{who} found {found} compact outlier(s) in {area}, on frames {frames_as_text(indices)}. {limits}"
+        return f"{who} found {found} compact outlier(s) in {area}, on frames {self._numbers(indices)}. {limits}"
 
 
 def _unanswered(question: Question, reason: Unanswered) -> Answer:

@@ -1,6 +1,6 @@
 """What the asking needs of a model, here or behind a server: open a volume, weigh choices, say answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +54,18 @@ class Conversation(Protocol):
         ------
         EngineUnavailable
             As :meth:`weigh`.
+        """
+        ...
+
+    def tell(self, ask: Ask, control: ReadingControl) -> Iterator[str]:
+        """Yield the model's answer to one question piece by piece, as it is written.
+
+        Raises
+        ------
+        UnparsableAnswer
+            If it is cut off: by its length, or by the time limit.
+        EngineUnavailable, EngineError
+            If it was cancelled, or the model cannot be asked.
         """
         ...
 

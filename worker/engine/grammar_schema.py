@@ -10,7 +10,7 @@ from worker.engine.prompts import answer_keys
 Schema = Mapping[str, object]
 """A JSON schema, as far as llguidance and the servers read it."""
 
-_BOXED = (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING)
+_BOXED = (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING, QuestionKind.FREE_TEXT)
 """The kinds whose answers carry boxes."""
 
 

@@ -6,23 +6,26 @@ classification is asked with the options in several orders, the summary comes la
 Where the model contradicts itself, it abstains with the reason; what it does not say plainly is never a negative.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sgmri.catalogue import by_id
+from sgmri.asking import Answered, AskEvent
+from sgmri.catalogue import STANDARD, by_id
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import Answer, Presence, Question, QuestionKind, QuestionSet, Unanswered
 from sgmri.readings import EngineIdentity
 from worker.engine.answering import Answering, Seen
 from worker.engine.asking import ask_in_rounds
 from worker.engine.auxiliary import Maps
+from worker.engine.by_hand import ask_catalogue, unanswered
 from worker.engine.calibration import ANY, Calibration, Verdict
 from worker.engine.controls import absent_by_design, scope
 from worker.engine.conversation import Ask, Conversation, Speaker, Weights
+from worker.engine.free_text import told
 from worker.engine.grounding import Grounded, Grounding
 from worker.engine.profiles import PromptProfile
 
-_ARTEFACT_SCHEME = "DCM"
+_TAUGHT = "this model was taught the questions of the catalogue only, and would invent an answer to another"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class Card:
         Question sets that it answers.
     calibration
         What its odds mean.
+    free_text
+        Whether it was taught to answer questions in a person's own words.
     """
 
     identity: EngineIdentity
@@ -48,6 +53,7 @@ class Card:
     labels: tuple[str, ...]
     question_set_ids: tuple[str, ...]
     calibration: Calibration
+    free_text: bool = False
 
 
 class GroundedEngine:
@@ -97,6 +103,26 @@ class GroundedEngine:
             for reading in opened:
                 reading.close()
 
+    def ask(self, frames: Frames, question: Question, control: ReadingControl) -> Iterator[AskEvent]:
+        """Answer one question as the words come (:class:`sgmri.interfaces.AskedEngine`)."""
+        if question.kind is not QuestionKind.FREE_TEXT or not self._card.free_text:
+            yield from ask_catalogue(self, frames, question, control, scope=_TAUGHT)
+            return
+        questions = STANDARD[frames.anatomy]
+        refusal = self._refusal(frames, questions)
+        if refusal is not None:
+            yield Answered(question=question, answer=unanswered(question, refusal))
+            return
+        conversation = self._speaker.open(frames, control)
+        try:
+            refusal = _Reading(conversation, self._card, frames, questions, control).refusal()
+            if refusal is not None:
+                yield Answered(question=question, answer=unanswered(question, refusal))
+            else:
+                yield from told(conversation, self._card.profile, frames, question, control)
+        finally:
+            conversation.close()
+
     def close(self) -> None:
         """Release memory and devices; harmless twice."""
         self._speaker.close()
@@ -111,16 +137,11 @@ class GroundedEngine:
 
 
 def _is_standard(questions: QuestionSet) -> bool:
-    """Tell whether a set is the catalogue's of that id: another text under the same id is not what was taught."""
+    """Tell whether all is the catalogue's set of that id: another text under the same id is not what was taught."""
     try:
-        return by_id(questions.set_id) == questions
+        return set(questions.questions) <= set(by_id(questions.set_id).questions)
     except KeyError:
         return False
-
-
-def unanswered(question: Question, reason: Unanswered) -> Answer:
-    """Return the answer that says why there is none."""
-    return Answer(question_id=question.question_id, kind=question.kind, unanswered=reason)
 
 
 class _Reading:
@@ -156,6 +177,14 @@ class _Reading:
             return []  # the time limit was reached before anything was decided
         given = [self._answering.answer(question) for question in asked]
         return [answer for answer in given if answer is not None]
+
+    def refusal(self) -> Unanswered | None:
+        """Ask the controls alone; return why nothing may be said."""
+        controls = self._controls()
+        weights = self._conversation.weigh([Ask(question=question) for question in controls], self._control)
+        if self._control.remaining_s() <= 0:
+            return Unanswered.DEADLINE
+        return self._failed_control(controls, weights)
 
     def _look(self) -> None:
         """Ask the controls and every detection, then ground what was affirmed."""

@@ -20,7 +20,7 @@ from sgmri.interfaces import ReadingControl
 from worker.engine.checkpoint import DTYPES, DType, load_checkpoint, memory_guard
 from worker.engine.decoder import Decoder
 from worker.engine.grammar import Matcher, allowed_tokens
-from worker.engine.packing import SHARED, Decoding, PrefixSession, Row, Workspace, group_owner
+from worker.engine.packing import SHARED, Decoding, Generated, PrefixSession, Row, Workspace, group_owner
 from worker.engine.positions import Grid
 from worker.engine.prefixes import open_alone, open_prefix
 from worker.engine.static import StaticSteps, capacity_for
@@ -220,24 +220,42 @@ class LanguageModel:
         passes = working_bytes = 0
         with memory_guard(), torch.inference_mode():
             for group in self._groups(session, rows):
-                cost = self._decode(session, group, rows, control)
-                passes, working_bytes = passes + cost[0], max(working_bytes, cost[1])
+                for used_bytes in self._decode(session, group, rows, control):
+                    passes, working_bytes = passes + 1, max(working_bytes, used_bytes)
         return Decoding(answers=tuple(row.generated() for row in rows), passes=passes, working_bytes=working_bytes)
+
+    def stream(
+        self,
+        session: PrefixSession,
+        question: Sequence[int],
+        *,
+        max_new_tokens: int,
+        matcher: Matcher | None = None,
+        control: ReadingControl,
+    ) -> Iterator[Generated]:
+        """Answer one question like :meth:`run`; yield the answer as it stands after every token, its end last."""
+        rows = self._rows(session, [question], max_new_tokens, [matcher], None)
+        self._check_limit(session.length + self._capacity(session, rows))
+        passes = self._decode(session, rows, rows, control)
+        going_on = True
+        while going_on:
+            with memory_guard(), torch.inference_mode():
+                going_on = next(passes, None) is not None
+            yield rows[0].generated()
 
     def _decode(
         self, session: PrefixSession, group: Sequence[Row], rows: Sequence[Row], control: ReadingControl
-    ) -> tuple[int, int]:
-        """Answer one group; return its forward passes and the bytes of its workspace."""
+    ) -> Iterator[int]:
+        """Answer one group; yield the bytes of its workspace after every forward pass."""
         if not _may_go_on(control):
-            return 0, 0
+            return
         workspace = Workspace(session, self._capacity(session, group))
         steps = StaticSteps(workspace, self.decoder.logits) if self._is_static else None
-        active, passes = [row for row in group if row.ending is None], 0
+        active = [row for row in group if row.ending is None]
         while active and _may_go_on(control):
             logits = self._pass(workspace, active, steps)
-            passes += 1
-            allowed = _allowed(active, self.vocabulary)
-            if allowed is not None:
+            if any(row.matcher is not None for row in active):
+                allowed = allowed_tokens([row.matcher for row in active], self.vocabulary)
                 logits.masked_fill_(~torch.from_numpy(allowed).to(logits.device), float("-inf"))
             for row, token_id in zip(active, logits.argmax(dim=1).tolist(), strict=True):
                 row.choose(token_id, self.end_ids)
@@ -245,7 +263,7 @@ class LanguageModel:
             if len(going_on) < len(active):
                 control.progress(sum(row.ending is not None for row in rows), len(rows))
             active = going_on
-        return passes, workspace.bytes
+            yield workspace.bytes
 
     def _pass(self, workspace: Workspace, rows: Sequence[Row], steps: StaticSteps | None = None) -> torch.Tensor:
         """Feed what is pending of every row as one sequence; return float32 (rows, vocabulary) behind each."""
@@ -377,10 +395,3 @@ def _may_go_on(control: ReadingControl) -> bool:
     if control.is_cancelled():
         raise EngineUnavailable("reading cancelled while answers were written; it can be started again")
     return control.remaining_s() > 0
-
-
-def _allowed(rows: Sequence[Row], vocabulary: int) -> NDArray[np.bool_] | None:
-    """Return bool (rows, vocabulary): what may come next; None where everything may."""
-    if all(row.matcher is None for row in rows):
-        return None
-    return allowed_tokens([row.matcher for row in rows], vocabulary)

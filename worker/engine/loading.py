@@ -42,6 +42,7 @@ def card_of(bundle: Bundle) -> Card:
         calibration=(
             calibration.read(bundle.path(calibration.FILE_NAME)) if has_calibration else calibration.Calibration()
         ),
+        free_text=bundle.manifest.free_text,
     )
 
 

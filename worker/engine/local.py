@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from sgmri.errors import ConfigError, EngineUnavailable
+from sgmri.errors import ConfigError, EngineUnavailable, UnparsableAnswer
 from sgmri.interfaces import Frames, ReadingControl
 from worker.engine import auxiliary
 from worker.engine.auxiliary import AuxiliaryHead, Maps
@@ -259,6 +259,24 @@ class LocalConversation:
                     said[place] = self._speaker.text(answer.token_ids)
         return said
 
+    def tell(self, ask: Ask, control: ReadingControl) -> Iterator[str]:
+        """Yield an answer about the whole volume that the grammar shapes, token by token."""
+        if self._volume is None:
+            raise EngineUnavailable(_CLOSED)
+        told, answer = "", None
+        for answer in self._language.stream(
+            self._volume,
+            self._question_ids(ask),
+            max_new_tokens=_MAX_NEW_TOKENS,
+            matcher=self._matcher(ask),
+            control=replace(control, progress=lambda done, known: None),
+        ):
+            text = self._speaker.text(answer.token_ids).rstrip("\ufffd")  # half a character waits for its other half
+            yield text[len(told) :]
+            told = text
+        if answer is None or answer.ending is not Ending.END:
+            raise UnparsableAnswer("the answer was cut off")
+
     def _written(
         self, session: PrefixSession, asked: Sequence[Ask], groups: Sequence[int] | None, control: ReadingControl
     ) -> tuple[Generated, ...]:
@@ -277,6 +295,7 @@ class LocalConversation:
     def _matcher(self, ask: Ask) -> Matcher:
         count, rows, columns = self._frames.pixels.shape
         base, alone = self._speaker.profile.frame_base, ask.frame_index is not None
+        base += 0 if alone else self._frames.first_frame_index
         limits = AnswerLimits(
             frame_numbers=(base, base if alone else base + count - 1),
             rows=rows,
@@ -322,7 +341,7 @@ class LocalConversation:
             yield self._alone
             return
         self._alone = None
-        one = replace(self._frames, pixels=self._frames.pixels[:1])
+        one = replace(self._frames, pixels=self._frames.pixels[:1], first_frame_index=0)
         ids = self._prefix_ids(one)
         step = self._language.frames_a_session(len(ids)) or len(frames)
         for start in range(0, len(frames), step):

@@ -53,6 +53,8 @@ class Manifest:
         Licence of the weights.
     versions
         Library -> version that the weights and the graph were made with.
+    free_text
+        Whether it was taught to answer questions in a person's own words, beside the catalogue's.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Manifest:
     intended_use: str
     licence: str
     versions: Mapping[str, str]
+    free_text: bool = False
 
     def __post_init__(self) -> None:
         for name in ("model_id", "version", "profile_name"):
@@ -130,6 +133,7 @@ def parse(text: bytes) -> tuple[Manifest, dict[str, SealedFile]]:
             question_set_ids=_strings(document["question_set_ids"]),
             profile=document["profile"],
             versions={name: _string(value) for name, value in document["versions"].items()},
+            free_text=document.get("free_text") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise EngineError(
@@ -210,6 +214,8 @@ def _document(manifest: Manifest, files: Mapping[str, SealedFile]) -> dict[str, 
         "labels": list(manifest.labels),
         "question_set_ids": list(manifest.question_set_ids),
         "versions": dict(manifest.versions),
+        # only where it is so: bundles that were sealed before it was noted keep their digest
+        **({"free_text": True} if manifest.free_text else {}),
         "files": {name: {"sha256": file.sha256, "bytes": file.size_bytes} for name, file in sorted(files.items())},
     }
 

@@ -20,6 +20,9 @@ from worker.engine.said import MAX_BOXES, MAX_SHOWN, MAX_TEXT_BYTES, Asked, Prob
 from worker.engine.said_boxes import boxes_of, claim_in_json, claims_in_text
 from worker.engine.said_values import value_of
 
+_WORDY = (QuestionKind.CAPTIONING, QuestionKind.FREE_TEXT)
+"""Kinds whose answer is its words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
@@ -51,7 +54,7 @@ class Parsed:
         return "; ".join(self.problems) or None
 
 
-def parse(
+def parse(  # noqa: PLR0913 - what an output is held against, all but four keyword-only
     text: str,
     question: Question,
     profile: PromptProfile,
@@ -59,6 +62,7 @@ def parse(
     *,
     anatomy: Anatomy,
     frame_index: int | None = None,
+    first_frame_index: int = 0,
 ) -> Parsed:
     """Read a model's output.
 
@@ -74,12 +78,14 @@ def parse(
         What was read; names a box that has no label of its own.
     frame_index
         The one frame (from 0) that was asked about; boxes on others are refused. None for the whole volume.
+    first_frame_index
+        Which frame of the volume the first one shown was called.
 
     Returns
     -------
     Never an exception for a text: what cannot be read stands in ``problems``.
     """
-    asked = Asked(question, profile, *geometry, anatomy, frame_index)
+    asked = Asked(question, profile, *geometry, anatomy, frame_index, first_frame_index)
     try:
         said = _said(text, asked)
         boxes, problems = boxes_of(said.claims, asked)
@@ -87,7 +93,7 @@ def parse(
     except UnparsableAnswer as error:
         return Parsed(problems=(Problem(str(error)),))
     answer, reasoning = _shown(said.text), _shown(said.reasoning)
-    needed = {QuestionKind.LOCALISATION: boxes, QuestionKind.CAPTIONING: answer}
+    needed = {QuestionKind.LOCALISATION: boxes, **dict.fromkeys(_WORDY, answer)}
     if not needed.get(question.kind, presence is not None or count is not None or chosen):
         problems = (Problem.UNDECIDED, *problems)
     denied = presence in (Presence.ABSENT, Presence.UNDETERMINED) or count == 0
@@ -122,7 +128,7 @@ def to_answer(parsed: Parsed, question: Question, tracklet_prefix: str) -> Answe
         QuestionKind.COUNTING: parsed.count is not None,
         QuestionKind.CLASSIFICATION: bool(parsed.chosen),
         QuestionKind.LOCALISATION: bool(parsed.boxes),
-        QuestionKind.CAPTIONING: bool(parsed.text),
+        **dict.fromkeys(_WORDY, bool(parsed.text)),
     }
     denied = parsed.presence in (Presence.ABSENT, Presence.UNDETERMINED) or parsed.count == 0
     reason = None if has_value[kind] else Unanswered.UNPARSABLE
@@ -157,7 +163,7 @@ def _said(text: str, asked: Asked) -> Said:
         return _said_in_json(text, thought, asked)
     words = collapsed(text)
     first, _, rest = words.partition("\n" if "\n" in words else ". ")
-    if asked.question.kind is QuestionKind.CAPTIONING:
+    if asked.question.kind in _WORDY:
         first, rest = words, ""
     return Said(words, thought, first, f"{rest}\n{thought}", claims_in_text(words, asked.profile))
 

@@ -29,6 +29,7 @@ _UNITS = {
     ),
     CoordinateSpace.RELATIVE_1000_XYXY: ("[x1, y1, x2, y2]", "from 0 to 1000 relative to the frame"),
 }
+_FREE_TEXT_LINE = "Answer in at most three sentences from these frames alone; if they do not show it, say so."
 
 
 class Role(StrEnum):
@@ -72,7 +73,7 @@ def prefix(frames: Frames, profile: PromptProfile) -> tuple[Segment, ...]:
         What the weights were trained on.
     """
     count, rows, columns = frames.pixels.shape
-    base = profile.frame_base
+    base = profile.frame_base + frames.first_frame_index
     system = profile.system.format(
         role=_ROLE[frames.anatomy],
         count=count,
@@ -205,6 +206,7 @@ def _task_line(kind: QuestionKind, profile: PromptProfile) -> str:
         QuestionKind.COUNTING: lines.counting,
         QuestionKind.CLASSIFICATION: lines.classification,
         QuestionKind.CAPTIONING: lines.captioning,
+        QuestionKind.FREE_TEXT: _FREE_TEXT_LINE,
     }[kind]
 
 

@@ -40,6 +40,7 @@ class Asked:
     frame_count: int
     anatomy: Anatomy
     frame_index: int | None
+    first_frame_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ def _frames_named(match: re.Match[str]) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def frames_named(text: str) -> frozenset[int]:
+    """Return every frame number that a text names."""
+    return frozenset(number for match in re.finditer(_FRAME, text) for number in _frames_named(match))
+
+
 def _claims_of_group(frames: tuple[int, ...], boxes: list[Claim]) -> Iterator[Claim]:
     """Give boxes to the frames named before them: one frame has all, one box is on all, or one each in order."""
     if len(frames) <= 1 or len(boxes) <= 1:
@@ -128,7 +133,7 @@ def _finding(claim: Claim, asked: Asked) -> Finding:
     elif frame is None and asked.frame_count == 1:
         index = 0
     elif isinstance(frame, int) and not isinstance(frame, bool):
-        index = frame - asked.profile.frame_base
+        index = frame - asked.profile.frame_base - asked.first_frame_index
     else:
         raise UnparsableAnswer(Problem.NO_FRAME)
     if not 0 <= index < asked.frame_count or asked.frame_index not in (None, index):

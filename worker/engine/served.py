@@ -13,6 +13,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sgmri.errors import ConfigError, EngineError, EngineUnavailable
+from sgmri.errors import ConfigError, EngineError, EngineUnavailable, UnparsableAnswer
 from sgmri.interfaces import Frames, ReadingControl
+from worker.engine import event_stream
 from worker.engine.conversation import Ask, Weights
 from worker.engine.grammar_schema import AnswerLimits, answer_schema
 from worker.engine.profiles import PromptProfile
@@ -123,24 +125,8 @@ class ServedSpeaker:
         EngineError
             If it refuses the request, or answers no JSON.
         """
-        try:
-            with self._client.stream("GET" if body is None else "POST", path, json=body) as response:
-                content = _bounded(response)
-                status = response.status_code
-        except httpx.HTTPError as error:
-            raise EngineUnavailable(
-                f"expected an answer of the model server, found {type(error).__name__}; check worker.served_url, "
-                "the network between, and that the server is up"
-            ) from None
-        except RuntimeError:
-            raise EngineUnavailable("the connection to the model server is closed; open the engine again") from None
-        if status >= 500 or status in (408, 429):
-            raise EngineUnavailable(f"expected an answer of the model server, found HTTP {status}; it is asked again")
-        if status >= 400:
-            raise EngineError(
-                f"expected the model server to take the request, found HTTP {status}; check its model, its key, and "
-                "that it allows images, JSON schemas and log-probabilities"
-            )
+        with self._response("GET" if body is None else "POST", path, body) as response:
+            content = _bounded(response)
         try:
             document = json.loads(content)
         except (ValueError, RecursionError):
@@ -150,6 +136,38 @@ class ServedSpeaker:
                 "expected a JSON object of the model server, found something else; check worker.served_url"
             )
         return document
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[str]:
+        """Send one request and yield the words of its answer as they come; raises as :func:`event_stream.words`."""
+        with self._response("POST", path, body) as response:
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise EngineError("expected a stream of the model server, found another answer; check its version")
+            yield from event_stream.words(response.iter_bytes())
+
+    @contextmanager
+    def _response(self, method: str, path: str, body: Mapping[str, Any] | None) -> Iterator[httpx.Response]:
+        """Send one request; what goes wrong until its answer was read is an error of ours."""
+        try:
+            with self._client.stream(method, path, json=body) as response:
+                _require_taken(response.status_code)
+                yield response
+        except httpx.HTTPError as error:
+            raise EngineUnavailable(
+                f"expected an answer of the model server, found {type(error).__name__}; check worker.served_url, "
+                "the network between, and that the server is up"
+            ) from None
+        except RuntimeError:
+            raise EngineUnavailable("the connection to the model server is closed; open the engine again") from None
+
+
+def _require_taken(status: int) -> None:
+    if status >= 500 or status in (408, 429):
+        raise EngineUnavailable(f"expected an answer of the model server, found HTTP {status}; it is asked again")
+    if status >= 400:
+        raise EngineError(
+            f"expected the model server to take the request, found HTTP {status}; check its model, its key, and "
+            "that it allows images, JSON schemas and log-probabilities"
+        )
 
 
 class ServedConversation:
@@ -188,6 +206,16 @@ class ServedConversation:
         """Return the answers as text."""
         return [None if reply is None else _text(reply) for reply in self._asked(asked, control)]
 
+    def tell(self, ask: Ask, control: ReadingControl) -> Iterator[str]:
+        """Yield the answer to one question as the server writes it; leaving the generator ends the request."""
+        body = {name: value for name, value in self._body(ask).items() if name not in ("logprobs", "top_logprobs")}
+        for words in self._speaker.stream("chat/completions", {**body, "stream": True}):
+            if control.is_cancelled():
+                raise EngineUnavailable("the question was cancelled while the answer came; it can be asked again")
+            if control.remaining_s() <= 0:
+                raise UnparsableAnswer("the answer was cut off by the time limit")
+            yield words
+
     def _asked(self, asked: Sequence[Ask], control: ReadingControl) -> list[dict[str, Any] | None]:
         replies: list[dict[str, Any] | None] = [None] * len(asked)
         with ThreadPoolExecutor(self._speaker.server.at_a_time) as pool:
@@ -225,8 +253,9 @@ class ServedConversation:
         messages = chat_messages(shown, profile, lambda index: self._image(index + offset))
         messages[-1]["content"].append({"type": "text", "text": question_text(question, profile, known=ask.known)})
         count, rows, columns = shown.pixels.shape
+        first = profile.frame_base + shown.first_frame_index
         limits = AnswerLimits(
-            frame_numbers=(profile.frame_base, profile.frame_base + count - 1),
+            frame_numbers=(first, first + count - 1),
             rows=rows,
             columns=columns,
             labels=question.labels,
@@ -290,7 +319,7 @@ def png_url(pixels: NDArray[np.uint8]) -> str:
 
 
 def _only(frames: Frames, frame_index: int) -> Frames:
-    return replace(frames, pixels=frames.pixels[frame_index : frame_index + 1])
+    return replace(frames, pixels=frames.pixels[frame_index : frame_index + 1], first_frame_index=0)
 
 
 def _bounded(response: httpx.Response) -> bytes:

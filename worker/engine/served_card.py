@@ -71,4 +71,6 @@ def card_of(server: Server, profile: PromptProfile) -> Card:
         labels=labels,
         question_set_ids=tuple(questions.set_id for questions in STANDARD.values()),
         calibration=Calibration(),
+        # models that are served are general ones
+        free_text=True,
     )

@@ -1,6 +1,9 @@
 """A series that was read by the engine without weights, as its pages show it."""
 
+import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from conformance.phantoms import CANARIES
 from dicom_io.source_pixels import SourcePixels
 from plugin.dashboard.access import Role
+from plugin.dashboard.answering import EngineAnswers
 from plugin.dashboard.ask import Said
 from sgmri import readings
 from sgmri.audit import Action, Outcome
@@ -124,3 +128,23 @@ def test_nothing_that_is_read_becomes_markup(read: Board) -> None:
     assert "unsafe-inline" not in client.get(read.path).headers["content-security-policy"]
     assert evil not in client.get("/?state=%3Cscript%3Ealert(1)%3C/script%3E&said=%3Cscript%3E").text
     assert Outcome.SUCCESS is read.audited[-1].outcome
+
+
+def test_the_engine_answers_by_hand(read: Board) -> None:
+    """The engine of the settings answers what it can, and refuses the rest in words; both are audited."""
+    with closing(EngineAnswers(read.settings, read.audited.append)) as answers:
+        read.answer_by(answers)
+        client = read.client(Role.VIEWER)
+
+        def ask(question: str, frames: str = "") -> list[dict[str, Any]]:
+            text = client.post(f"{read.path}/ask", data={"question": question, "frames": frames}).text
+            return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+
+        *_, answered = ask("brain.any")
+        assert answered["kind"] == "final" and "not assessed" not in answered["text"]
+        *_, beyond = ask("Is it raining?")
+        assert beyond["kind"] == "final" and "not assessed (OUTSIDE_ENGINE_SCOPE)" in beyond["text"]
+        (refused,) = ask("brain.any", frames="99")
+        assert refused["kind"] == "refused"
+    asked = [(event.who, event.outcome) for event in read.audited if event.action is Action.ASK]
+    assert asked == [("viewer-1", outcome) for outcome in (Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILURE)]

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, object]
-"""HTTP status and JSON document."""
+"""HTTP status; and a JSON document, or the chunks of an event stream."""
 
 
 @dataclass
@@ -99,6 +99,16 @@ def serving(state: ModelServer) -> Iterator[ModelServer]:
                     state.under_way -= 1
 
         def _send(self, reply: Reply) -> None:
+            if isinstance(reply[1], list):  # an event stream, in these chunks
+                self.send_response(reply[0])
+                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                for chunk in reply[1]:
+                    self.wfile.write(chunk)
+                    self.wfile.flush()
+                self.close_connection = True
+                return
             content = reply[1] if isinstance(reply[1], bytes) else json.dumps(reply[1]).encode()
             self.send_response(reply[0])
             self.send_header("Content-Length", str(len(content)))

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sgmri.catalogue import STANDARD
+from sgmri.errors import UnparsableAnswer
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import NONE_OF_THESE, QuestionKind
 from sgmri.readings import EngineIdentity
@@ -122,6 +123,15 @@ class Talk:
             return answer(ask.known.replace("places: ", "").replace("frames:", "Frames"))
         boxes = self._script.places.get(ask.question.labels[0], {}).get(ask.frame_index or 0, ())
         return where(ask.question.labels[0], boxes)
+
+    def tell(self, ask: Ask, control: ReadingControl) -> Iterator[str]:
+        """Say what the script has for it, in pieces of four characters; a script that says nothing is cut off."""
+        self._script.said.append(ask)
+        told = self._script.say_rule(ask)
+        if not isinstance(told, str):
+            raise UnparsableAnswer("the answer was cut off")
+        for start in range(0, len(told), 4):
+            yield told[start : start + 4]
 
     def maps(self) -> Maps | None:
         return self._script.heads

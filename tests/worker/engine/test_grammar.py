@@ -51,7 +51,7 @@ def _walk(matcher: Matcher, random: np.random.Generator, *, force: bool) -> tupl
 
 
 def _check(kind: QuestionKind, answer: dict[str, Any]) -> None:
-    boxed = kind in (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING)
+    boxed = kind in (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING, QuestionKind.FREE_TEXT)
     assert list(answer) == ["reasoning", "answer", *(["bboxes"] if boxed else [])]
     assert len(answer["reasoning"]) <= 30
     if kind is QuestionKind.DETECTION:

@@ -255,7 +255,8 @@ def test_grammar_makes_every_answer_parse_and_skips_forced_tokens(
     for question, answer in zip(asked, decoding.answers, strict=True):
         assert answer.ending is Ending.END
         parsed = json.loads(tiny.tokens.decode(list(answer.token_ids), skip_special_tokens=False))
-        assert ("bboxes" in parsed) == (question.kind in (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING))
+        boxed = (QuestionKind.LOCALISATION, QuestionKind.CAPTIONING, QuestionKind.FREE_TEXT)
+        assert ("bboxes" in parsed) == (question.kind in boxed)
         assert 0 < answer.forced < len(answer.token_ids)
     longest = max(decoding.answers, key=lambda answer: len(answer.token_ids) - answer.forced)
     assert decoding.passes == len(longest.token_ids) - longest.forced < len(longest.token_ids)

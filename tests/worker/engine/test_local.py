@@ -5,6 +5,7 @@ import json
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from sgmri.catalogue import STANDARD
-from sgmri.errors import ConfigError, EngineError, EngineUnavailable
+from sgmri.errors import ConfigError, EngineError, EngineUnavailable, UnparsableAnswer
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.questions import QuestionKind
 from sgmri.volume import Anatomy
@@ -132,6 +133,31 @@ def _naive(
             )
         }
     return speaker.text(written) if matcher.is_complete else None
+
+
+def test_what_is_told_piece_by_piece_is_what_is_said_at_once(talk: LocalConversation) -> None:
+    """The same words in many pieces; what is cut off, by its length or the time limit, is no answer."""
+    for kind in (QuestionKind.COUNTING, QuestionKind.FREE_TEXT):
+        ask = Ask(question=replace(_DETECTIONS[1], kind=kind))
+        pieces, is_whole = _told(talk, ask, _CONTROL)
+        assert len(pieces) > 3
+        (said,) = talk.say([ask], _CONTROL)
+        assert is_whole is (said is not None)
+        assert "".join(pieces) == (said or "".join(pieces))
+        left_s = partial(next, iter([1.0, 1.0, 1.0]), 0.0)
+        few, is_whole = _told(talk, ask, ReadingControl(remaining_s=left_s))
+        assert (len(few) < len(pieces), is_whole) == (True, False)
+        assert "".join(pieces).startswith("".join(few))
+
+
+def _told(talk: LocalConversation, ask: Ask, control: ReadingControl) -> tuple[list[str], bool]:
+    pieces = []
+    try:
+        for piece in talk.tell(ask, control):
+            pieces.append(piece)
+    except UnparsableAnswer:
+        return pieces, False
+    return pieces, True
 
 
 @pytest.mark.parametrize("kind", [QuestionKind.LOCALISATION, QuestionKind.CAPTIONING, QuestionKind.COUNTING])
