@@ -11,7 +11,7 @@ from pathlib import Path
 from celery import Celery, signals
 
 from dicom_io.spool import Spool
-from plugin.listener import open_journal, outbox_dir, spool_dir
+from plugin.listener import open_journal, open_remote_spool, outbox_dir, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
@@ -62,6 +62,7 @@ def worker_app(settings: Settings, queues: Sequence[str] = QUEUES) -> Celery:
             journal=open_journal(settings),
             spool=Spool(spool_dir(settings)),
             outbox_dir=outbox_dir(settings),
+            remote=open_remote_spool(settings),
             engine=engine,
             rules=rules,
             admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),

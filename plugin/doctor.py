@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import profile_for
-from plugin.listener import open_journal
+from plugin.listener import open_journal, open_remote_spool
 from plugin.rules import load_rules
-from sgmri.errors import ConfigError, EngineError, PeerUnavailable
+from sgmri.errors import ConfigError, EngineError, PeerUnavailable, SpoolUnavailable
 from sgmri.outlets import Outlet
 from sgmri.settings import Settings
 from worker.app import create_app
@@ -116,6 +116,8 @@ def _installed(name: str) -> bool:
 
 def _services(settings: Settings) -> Iterator[Check]:
     yield _journal(settings)
+    if settings.storage.spool_url:
+        yield _bucket(settings)
     yield _rules(settings.selection.rules)
     yield _results(settings)
     yield _broker(create_app(settings.broker.url))
@@ -151,6 +153,16 @@ def _journal(settings: Settings) -> Check:
     except (ConfigError, SQLAlchemyError, OSError) as error:
         return _check("journal", False, f"cannot be opened ({type(error).__name__}); check storage.state_dir")
     return _check("journal", True, f"{count} series")
+
+
+def _bucket(settings: Settings) -> Check:
+    try:
+        remote = open_remote_spool(settings)
+        assert remote is not None
+        remote.probe()
+    except (ConfigError, SpoolUnavailable) as error:
+        return _check("shared spool", False, str(error))
+    return _check("shared spool", True, "answers")
 
 
 def _rules(path: str) -> Check:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from dicom_io.commitment import CommitmentResult
 from dicom_io.receiver.listener import Receiver
+from dicom_io.remote_spool import RemoteSpool
 from dicom_io.scp import Callbacks, StorageScp
+from dicom_io.series_cache import SeriesCache
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
 from plugin.dispatch import Dispatcher
@@ -44,6 +46,16 @@ def outbox_dir(settings: Settings) -> Path:
     return Path(settings.storage.state_dir) / "outbox"
 
 
+def open_remote_spool(settings: Settings) -> RemoteSpool | None:
+    """Open the bucket through which machines share series and results; None where they share the state directory."""
+    storage = settings.storage
+    if not storage.spool_url:
+        return None
+    return RemoteSpool(
+        storage.spool_url, SeriesCache(Path(storage.state_dir) / "cache" / "series", storage.cache_bytes)
+    )
+
+
 class ListenerService:
     """Everything that the listener process runs.
 
@@ -65,10 +77,17 @@ class ListenerService:
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal, targets=targets(settings))
         rules = load_rules(settings.selection.rules)
-        dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
+        remote = open_remote_spool(settings)
+        dispatcher = Dispatcher(
+            journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings, remote=remote
+        )
         self._indexer = Indexer(self.journal)
         self._retention = Retention(
-            settings=settings, journal=self.journal, spool=self._spool, outbox_dir=outbox_dir(settings)
+            settings=settings,
+            journal=self.journal,
+            spool=self._spool,
+            outbox_dir=outbox_dir(settings),
+            remote=remote,
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))
         scp = Receiver if listener.receiver == "own" else StorageScp

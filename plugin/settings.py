@@ -10,7 +10,11 @@ from dicom_io.profiles import profile_for
 from sgmri.errors import ConfigError
 from sgmri.settings import Peer, Settings, documented_keys, parse
 
-ENVIRONMENT = {"SGMRI_JOURNAL_URL": ("storage", "journal_url"), "SGMRI_BROKER_URL": ("broker", "url")}
+ENVIRONMENT = {
+    "SGMRI_JOURNAL_URL": ("storage", "journal_url"),
+    "SGMRI_SPOOL_URL": ("storage", "spool_url"),
+    "SGMRI_BROKER_URL": ("broker", "url"),
+}
 """Environment variable -> key; the environment wins, so that no password has to stand in the file."""
 
 _ARRAYS = {

@@ -24,6 +24,7 @@
         AssociationRejected            carries result, source and reason (PS3.8 9.3.4)
         ProtocolViolation              carries the A-ABORT's source and reason (PS3.8 9.3.8)
       JournalBehind (transient)        the sender is told to send again
+      SpoolUnavailable (transient)     waits for the shared spool; no attempt
       StateError                       a transition that the lifecycle table does not have: our bug
 
 A message says what was expected, what was found and what to do, and never a value from a DICOM header other
@@ -222,6 +223,12 @@ class ProtocolViolation(AssociationError):
 
 class JournalBehind(SgmriError):
     """The journal has taken nothing for so long that no more instances can wait for it."""
+
+    transient = True
+
+
+class SpoolUnavailable(SgmriError):
+    """The spool that machines share (``storage.spool_url``) cannot be reached, or lacks what was looked for."""
 
     transient = True
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_io.spool import Spool
-from plugin.listener import open_journal, outbox_dir, spool_dir
+from plugin.listener import open_journal, open_remote_spool, outbox_dir, spool_dir
 from plugin.retention import Leaving, Retention
 from plugin.settings import load
 
@@ -24,7 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     journal = open_journal(settings)
     try:
         spool = Spool(spool_dir(settings))
-        retention = Retention(settings=settings, journal=journal, spool=spool, outbox_dir=outbox_dir(settings))
+        retention = Retention(
+            settings=settings,
+            journal=journal,
+            spool=spool,
+            outbox_dir=outbox_dir(settings),
+            remote=open_remote_spool(settings),
+        )
         count = size_bytes = 0
         for leaving in retention.would_go() if arguments.dry_run else retention.clean():
             count, size_bytes = count + 1, size_bytes + leaving.size_bytes

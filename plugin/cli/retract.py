@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from plugin.cli.series import add_arguments, chosen
-from plugin.listener import outbox_dir
+from plugin.listener import open_remote_spool, outbox_dir
 from sgmri.errors import DeliveryError
 from sgmri.lifecycle import Reason
 from worker.retractions import retract, send_note
@@ -33,6 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     with chosen(arguments) as (settings, journal, row):
         reading = retract(journal, row, REASONS[arguments.reason])
         directory = outbox_dir(settings) / row.series_key / str(reading.generation)
+        remote = open_remote_spool(settings)
+        if remote is not None:
+            remote.fetch_results(row.series_key, directory)
         try:
             path = send_note(journal, settings, row, reading, directory)
         except DeliveryError as error:
