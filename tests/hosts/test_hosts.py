@@ -1,12 +1,9 @@
 """Two worker hosts: network namespaces behind a bridge that share the spool, and reach PostgreSQL and Redis by it."""
 
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -25,6 +22,7 @@ from plugin.settings import load
 from sgmri.lifecycle import State
 from tests.databases import Cluster, make_cluster
 from tests.e2e.system import require
+from tests.hosts.network import BRIDGE, HOSTS, can_make_hosts, network, on_host
 from worker import suspension
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -32,34 +30,7 @@ from worker.suspension import Mode
 
 pytestmark = pytest.mark.hosts
 
-BRIDGE = "10.213.77.1"
-HOSTS = {"sgmri-one": "10.213.77.11", "sgmri-two": "10.213.77.12"}
 SERIES = 12
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-@contextmanager
-def network() -> Iterator[None]:
-    """Make a bridge and two hosts on it."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and iproute2")
-    with ExitStack() as made:
-        ip("link", "add", "sgmri-br", "type", "bridge")
-        made.callback(ip, "link", "del", "sgmri-br")
-        ip("addr", "add", f"{BRIDGE}/24", "dev", "sgmri-br")
-        ip("link", "set", "sgmri-br", "up")
-        for number, (name, address) in enumerate(HOSTS.items()):
-            ip("netns", "add", name)
-            made.callback(ip, "netns", "del", name)
-            ip("link", "add", f"sgmri-v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"sgmri-v{number}", "master", "sgmri-br", "up")
-            for arguments in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
-                ip("-n", name, *arguments)
-            ip("-n", name, "link", "set", "lo", "up")
-        yield
 
 
 @dataclass
@@ -108,10 +79,7 @@ retry_first_s = 1.0
 
     def start_host(self, name: str) -> "Popen[bytes]":
         """Start a reading worker on a host; its name is the host's, also in the journal."""
-        serve = f"{sys.executable} -m plugin.cli serve worker --queues reading --config {self.config(BRIDGE)}"
-        return self.processes.start(
-            name, ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", f"hostname {name} && exec {serve}"]
-        )
+        return self.processes.start(name, on_host(name, self.config(BRIDGE)))
 
     def start_redis(self) -> None:
         arguments = ["--bind", "127.0.0.1", BRIDGE, "--protected-mode", "no", "--port", str(self.redis_port)]
@@ -124,6 +92,8 @@ retry_first_s = 1.0
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     require("redis-server")
+    if not can_make_hosts():
+        pytest.skip("network namespaces need root and iproute2")
     with network(), Processes(tmp_path) as processes:
         cluster = make_cluster()
         try:
