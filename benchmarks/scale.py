@@ -8,9 +8,9 @@ series are received first while readings are held, then the workers are let loos
 first reading's begin to the last one's end, by the journal. One worker and two take turns; medians of the rounds are
 printed.
 
-The queue's share is the part of one worker's time in which it read nothing although series waited: the message, the
-worklist, the journal's transaction. With two workers the time in which one of them waits for the other's last series
-is in it, too. On a machine with as many busy cores as workers, two workers compete for what one alone can use.
+The queue's share is the part of the workers' time in which they read nothing although series waited: the message, the
+worklist, the journal's transactions, up to the begin of the last reading. On a machine with as many busy cores as
+workers, two workers compete for what one alone can use.
 """
 
 import argparse
@@ -123,14 +123,16 @@ def figures(journal: Journal, keys: Sequence[str], workers: int) -> Run:
     for key in keys:
         at = {event.stage: event.at for event in journal.timeline(key) if event.duration_s is None}
         spans.append((at[State.READING], at[State.READ]))
-    elapsed_s = max(end for _, end in spans) - min(begin for begin, _ in spans)
-    busy_s = [end - begin for begin, end in spans]
+    first, last = min(begin for begin, _ in spans), max(begin for begin, _ in spans)
+    elapsed_s = max(end for _, end in spans) - first
+    # While series waited: after the last one's begin a worker without work waits for no queue
+    busy_s = sum(min(end, last) - begin for begin, end in spans)
     return Run(
         workers=workers,
         elapsed_s=elapsed_s,
         studies_per_hour=3600 * len(keys) / elapsed_s,
-        reading_s=statistics.median(busy_s),
-        queue_share=max(0.0, 1 - sum(busy_s) / (workers * elapsed_s)),
+        reading_s=statistics.median(end - begin for begin, end in spans),
+        queue_share=1 - busy_s / (workers * (last - first)),
     )
 
 

@@ -208,8 +208,10 @@ def examine(stage: Stage) -> None:
     serves = "worker" not in said
     command = f"touch /etc/written 2>/dev/null && exit 9; touch /opt/sgmri/written 2>/dev/null && exit 9; {health}"
     if serves:
+        # 143: uvicorn ends in order, and then by the signal that it was sent
+        ended = "{ wait $child || [ $? -eq 143 ]; }"
         wait = f"for i in $(seq 60); do {health} >/dev/null 2>&1 && break; sleep 1; done"
-        command = f"{shlex.join(said)} & child=$!; {wait}; {command} && kill -TERM $child && wait $child"
+        command = f"{shlex.join(said)} & child=$!; {wait}; {command} && kill -TERM $child && {ended}"
     began = time.monotonic()
     done = subprocess.run(contained(stage, f"cd {stage.workdir}; {command}"), env=stage.env, check=False, timeout=600)
     if done.returncode:

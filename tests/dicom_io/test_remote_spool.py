@@ -28,7 +28,7 @@ from worker.tasks import Workplace
 
 moto_server = pytest.importorskip("moto.server", reason="moto's S3 server is not installed")
 
-_KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
+KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in {**_KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
     fs = S3FileSystem(skip_instance_cache=True, endpoint_url=endpoint)
     fs.mkdirs("hospital", exist_ok=True)

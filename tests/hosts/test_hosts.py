@@ -1,6 +1,12 @@
-"""Two worker hosts: network namespaces behind a bridge that share the spool, and reach PostgreSQL and Redis by it."""
+"""Two worker hosts: network namespaces behind a bridge by which they reach PostgreSQL and Redis, and share the spool.
 
+By a directory, or by a bucket: then each has a state directory of its own, and nothing in common but URLs.
+"""
+
+import contextlib
+import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,17 +16,19 @@ from subprocess import Popen
 
 import pytest
 from redis import Redis
+from s3fs import S3FileSystem
 
 from conformance.pacs import SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.network import Destination
 from dicom_io.scu import sendable, store
 from plugin.listener import ListenerService
-from plugin.parts import free_port
+from plugin.parts import free_port, wait_until
 from plugin.processes import Processes
 from plugin.settings import load
 from sgmri.lifecycle import State
 from tests.databases import Cluster, make_cluster
+from tests.dicom_io.test_remote_spool import KEYS
 from tests.e2e.system import require
 from tests.hosts.network import BRIDGE, HOSTS, can_make_hosts, network, on_host
 from worker import suspension
@@ -43,10 +51,11 @@ class Site:
     redis_port: int
     postgres_port: int
     pacs_port: int
+    spool_url: str
 
-    def config(self, address: str) -> Path:
-        """Write the configuration of whoever reaches database and broker by this address."""
-        path = self.directory / f"{address}.toml"
+    def config(self, address: str, name: str = "state") -> Path:
+        """Write the configuration of whoever reaches database and broker by this address, and where its state is."""
+        path = self.directory / f"{address}-{name}.toml"
         path.write_text(
             f"""
 [listener]
@@ -57,7 +66,8 @@ ae_title = "SCANNER"
 [[listener.peers]]
 ae_title = "SMALLPACS"
 [storage]
-state_dir = "{self.directory / "state"}"
+state_dir = "{self.directory / name}"
+spool_url = "{self.spool_url}"
 journal_url = "postgresql+psycopg://sgmri@{address}:{self.postgres_port}/postgres"
 [series]
 quiet_period_s = 0.5
@@ -79,7 +89,14 @@ retry_first_s = 1.0
 
     def start_host(self, name: str) -> "Popen[bytes]":
         """Start a reading worker on a host; its name is the host's, also in the journal."""
-        return self.processes.start(name, on_host(name, self.config(BRIDGE)))
+        own = self.config(BRIDGE, name if self.spool_url else "state")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "").replace("127.0.0.1", BRIDGE)
+        return self.processes.start(name, on_host(name, own), env={"AWS_ENDPOINT_URL": endpoint} if endpoint else None)
+
+    def shares_nothing(self) -> bool:
+        """Tell whether the host that lived has fetched what it read, and both keep nothing but the cache."""
+        cached = (self.directory / "sgmri-two" / "cache" / "series").glob("*-*")
+        return any(cached) and not any(self.directory.glob("sgmri-*/[so]*/*/*.dcm"))
 
     def start_redis(self) -> None:
         arguments = ["--bind", "127.0.0.1", BRIDGE, "--protected-mode", "no", "--port", str(self.redis_port)]
@@ -89,8 +106,25 @@ retry_first_s = 1.0
         self.cluster.start(f"-c listen_addresses=127.0.0.1,{BRIDGE}", f"-p {self.postgres_port}")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def start_bucket(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Start an S3 server that the hosts reach as well, with an empty bucket; return its URL."""
+    port = free_port()
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    processes.start("bucket", [sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(port)])
+    wait_until(lambda: opens(port), processes, "the bucket", 120)
+    S3FileSystem(skip_instance_cache=True).mkdirs("hospital")
+    return "s3://hospital/spool"
+
+
+def opens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     require("redis-server")
     if not can_make_hosts():
         pytest.skip("network namespaces need root and iproute2")
@@ -106,6 +140,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 redis_port=free_port(),
                 postgres_port=free_port(),
                 pacs_port=free_port(),
+                spool_url=start_bucket(processes, monkeypatch) if request.param == "bucket" else "",
             )
             running.start_postgres()
             running.start_redis()
@@ -169,6 +204,7 @@ def test_two_hosts_share_the_load_and_one_that_dies_loses_nothing(site: Site) ->
             rows = journal.all_series()
             results = [result for row in rows for result in Outbox(journal=journal).results(row)]
             assert len(pacs.archive) == len(results) == len({result.sop_instance_uid for result in results})
+            assert site.shares_nothing() if site.spool_url else True
             print(f"\nhosts that read: {sorted(seen)}; attempts: {sorted(row.attempts for row in rows)}; ", end="")
             print(f"objects at the PACS: {len(pacs.archive)} of {SERIES} series")
         finally:
