@@ -10,11 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dicom_io.series_cache import SeriesCache
-from dicom_io.syncing import make_directory
 from sgmri.errors import ConfigError, SpoolUnavailable
 
 if TYPE_CHECKING:
@@ -104,12 +102,9 @@ class RemoteSpool:
         size_bytes = sum(one.size_bytes for one in wanted)
         return self._cache.entry(f"{key}-{content[:16]}", size_bytes, lambda part: self._get(wanted, part))
 
-    @contextmanager
-    def desk(self) -> Iterator[Path]:
+    def desk(self) -> AbstractContextManager[Path]:
         """Have a directory for results on their way to or from the bucket, on a machine that does not keep them."""
-        make_directory(self._cache.root.parent)
-        with TemporaryDirectory(prefix="desk-", dir=self._cache.root.parent) as name:
-            yield Path(name)
+        return self._cache.desk()
 
     def publish_results(self, key: str, directory: Path) -> None:
         """Bring the results of one generation into the bucket; ``directory`` bears its number.
@@ -151,7 +146,8 @@ class RemoteSpool:
             there = self._listing(f"spool/{key}")
             going = [one.path for name, one in there.items() if name in file_names]
             for name, one in self._listing(f"outbox/{key}").items():
-                if int(name.partition("/")[0]) <= generation:
+                number = name.partition("/")[0]
+                if number.isdecimal() and int(number) <= generation:
                     going.append(one.path)
             if going:
                 self._fs.rm(going)
@@ -165,7 +161,7 @@ class RemoteSpool:
             If not.
         """
         with _reached():
-            self._fs.ls(self._root.partition("/")[0])
+            self._fs.info(self._root.partition("/")[0])
 
     def _put(self, place: str, files: dict[str, Path]) -> None:
         if files:

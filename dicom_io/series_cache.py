@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from dicom_io.syncing import make_directory, sync_file
 
-_PART = "part"
-_LOCK = "lock"
+_PART, _DESK = "part", "desk-"
+_LOCK, _DESK_LOCK = "lock", "desks.lock"
 
 
 class SeriesCache:
@@ -64,6 +65,22 @@ class SeriesCache:
         finally:
             os.close(held)
 
+    @contextmanager
+    def desk(self) -> Iterator[Path]:
+        """Have an empty directory for as long as the context lasts; those of processes that were killed go."""
+        make_directory(self.root)
+        with _locked(self.root / _DESK_LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX):
+            for left in self.root.glob(f"{_DESK}*"):
+                with suppress(BlockingIOError), _locked(left, os.O_RDONLY, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    shutil.rmtree(left)
+            directory = Path(mkdtemp(prefix=_DESK, dir=self.root))
+            held = _opened(directory, os.O_RDONLY, fcntl.LOCK_SH)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory)
+            os.close(held)
+
     def _make(self, directory: Path, fill: Callable[[Path], None]) -> None:
         part = self.root / _PART
         if part.exists():  # of a process that was killed
@@ -75,7 +92,8 @@ class SeriesCache:
         part.rename(directory)
 
     def _make_room(self, size_bytes: int) -> None:
-        entries = sorted((path for path in self.root.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        found = [path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith(_DESK)]
+        entries = sorted(found, key=lambda path: path.stat().st_mtime)
         sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
         over_bytes = sum(sizes.values()) + size_bytes - self._limit_bytes
         for path in entries:

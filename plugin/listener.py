@@ -51,9 +51,7 @@ def open_remote_spool(settings: Settings) -> RemoteSpool | None:
     storage = settings.storage
     if not storage.spool_url:
         return None
-    return RemoteSpool(
-        storage.spool_url, SeriesCache(Path(storage.state_dir) / "cache" / "series", storage.cache_bytes)
-    )
+    return RemoteSpool(storage.spool_url, SeriesCache(Path(storage.state_dir) / "cache", storage.cache_bytes))
 
 
 class ListenerService:

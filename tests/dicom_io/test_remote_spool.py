@@ -61,7 +61,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 def remote(bucket: Bucket, machine: Path, cache_bytes: int = 1 << 30) -> RemoteSpool:
-    return RemoteSpool(bucket.url, SeriesCache(machine / "cache" / "series", cache_bytes))
+    return RemoteSpool(bucket.url, SeriesCache(machine / "cache", cache_bytes))
 
 
 def written(directory: Path, count: int, size_bytes: int) -> list[Path]:
@@ -80,7 +80,7 @@ def test_the_cache_is_bounded_and_never_takes_what_is_in_use(bucket: Bucket, tmp
     names = [path.name for path in series["first"]]
     for key, paths in series.items():
         listener.publish(key, paths)
-    cached = tmp_path / "worker" / "cache" / "series"
+    cached = tmp_path / "worker" / "cache"
     (cached / "part").mkdir(parents=True)
     (cached / "part" / "0.dcm").write_bytes(b"torn")
 
@@ -91,6 +91,9 @@ def test_the_cache_is_bounded_and_never_takes_what_is_in_use(bucket: Bucket, tmp
         with worker.series("third", names):
             assert [path.name.partition("-")[0] for path in sorted(cached.glob("*-*"))] == ["first", "third"]
             assert all(path.exists() for path in here)
+    (cached / "desk-of-a-killed-one").mkdir()
+    with worker.desk() as mine, worker.desk():
+        assert [path for path in cached.glob("desk-*") if path == mine] and len(list(cached.glob("desk-*"))) == 2
     os.utime(next(cached.glob("first-*")), (1, 1))
     with worker.series("second", names):
         assert [path.name.partition("-")[0] for path in sorted(cached.glob("*-*"))] == ["second", "third"]
@@ -164,7 +167,8 @@ def test_a_worker_elsewhere_reads_and_a_third_machine_delivers(site: Site, files
         [f"outbox/{key}/0/reading.json", f"outbox/{key}/0/sr.dcm", *(f"spool/{key}/{n}" for n in names_of(site))]
     )
     kept = [path for name in ("reader", "sender") for path in (site.directory / name).rglob("*.dcm")]
-    assert {path.parent.parent.name for path in kept} == {"series"}, "only the cache keeps anything"
+    assert {path.parent.parent.name for path in kept} == {"cache"}, "only the cache keeps anything"
+    assert not list(site.directory.glob("*/cache/desk-*"))
 
     home = listener.workplace.results_dir(listener.row)
     remote(site.bucket, site.directory / "listener").fetch_results(key, home)

@@ -95,7 +95,7 @@ retry_first_s = 1.0
 
     def shares_nothing(self) -> bool:
         """Tell whether the host that lived has fetched what it read, and both keep nothing but the cache."""
-        cached = (self.directory / "sgmri-two" / "cache" / "series").glob("*-*")
+        cached = (self.directory / "sgmri-two" / "cache").glob("*-*")
         return any(cached) and not any(self.directory.glob("sgmri-*/[so]*/*/*.dcm"))
 
     def start_redis(self) -> None:
