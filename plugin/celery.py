@@ -14,7 +14,7 @@ from celery import Celery, signals
 
 from dicom_io.rulings import Rules
 from dicom_io.spool import Spool
-from plugin.listener import open_journal, outbox_dir, ship_audit, spool_dir
+from plugin.listener import open_journal, open_remote_spool, outbox_dir, ship_audit, spool_dir
 from plugin.logging import set_up
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError, EngineError, SgmriError
@@ -109,6 +109,7 @@ def open_workplace(settings: Settings, rules: Rules) -> Workplace:
         journal=open_journal(settings),
         spool=Spool(spool_dir(settings)),
         outbox_dir=outbox_dir(settings),
+        remote=open_remote_spool(settings),
         engine=cache(lambda: open_engine(settings.worker)),
         rules=rules,
         admission=Admission(_device(settings.worker), settings.worker.min_free_memory_bytes),

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from dicom_io.remote_spool import RemoteSpool
 from dicom_io.rulings import BUILT_IN, Rules
 from dicom_io.selection import choose
 from dicom_io.series import describe
 from dicom_io.spool import Spool
 from sgmri import logs
-from sgmri.errors import SeriesError
+from sgmri.errors import SeriesError, SpoolUnavailable
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings
 from worker.app import ring_delivery
@@ -40,6 +41,8 @@ class Dispatcher:
         Who says which question set a volume is asked, and its lane.
     settings
         Order and retries of readings.
+    remote
+        Through which workers elsewhere get the series; None where they share the spool's directory.
     """
 
     journal: Journal
@@ -47,6 +50,7 @@ class Dispatcher:
     app: Celery
     rules: Rules = BUILT_IN
     settings: Settings = field(default_factory=Settings)
+    remote: RemoteSpool | None = None
 
     def complete(self, row: SeriesRow) -> None:
         """Close a series that has become quiet, and decide on it."""
@@ -74,6 +78,12 @@ class Dispatcher:
                 _log.info("series not read: %s", choice.reason)
                 leave(self.journal, row, choice.reason)
                 return
+            if self.remote is not None:
+                try:
+                    self.remote.publish(row.series_key, paths)
+                except SpoolUnavailable as error:
+                    _log.error("the series stays COMPLETE until the next sweep: %s", error)
+                    return
             place = entry(choice.lane, self.journal.clock(), self.settings.queue)
             self.journal.move(row, State.QUEUED, question_set_id=choice.question_set_id, **place)
 

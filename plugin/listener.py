@@ -8,7 +8,9 @@ from pathlib import Path
 
 from dicom_io.commitment import CommitmentResult
 from dicom_io.receiver.listener import Receiver
+from dicom_io.remote_spool import RemoteSpool
 from dicom_io.scp import Callbacks, StorageScp
+from dicom_io.series_cache import SeriesCache
 from dicom_io.spool import Spool, StoredInstance
 from dicom_io.syncing import make_directory
 from plugin.archive_sweep import ArchiveSweep, SweepThread, open_archive
@@ -57,6 +59,14 @@ def outbox_dir(settings: Settings) -> Path:
     return Path(settings.storage.state_dir) / "outbox"
 
 
+def open_remote_spool(settings: Settings) -> RemoteSpool | None:
+    """Open the bucket through which machines share series and results; None where they share the state directory."""
+    storage = settings.storage
+    if not storage.spool_url:
+        return None
+    return RemoteSpool(storage.spool_url, SeriesCache(Path(storage.state_dir) / "cache", storage.cache_bytes))
+
+
 def ship_audit(settings: Settings, stop: threading.Event) -> None:
     """Send this host's audit log to the syslog server, if there is one, in a thread until told to stop."""
     identify = None
@@ -91,13 +101,17 @@ class ListenerService:
         app = create_app(settings.broker.url)
         self._outbox = Outbox(journal=self.journal, targets=targets(settings))
         rules = load_rules(settings.selection.rules)
-        dispatcher = Dispatcher(journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings)
+        remote = open_remote_spool(settings)
+        dispatcher = Dispatcher(
+            journal=self.journal, spool=self._spool, app=app, rules=rules, settings=settings, remote=remote
+        )
         self._indexer = Indexer(self.journal)
         self._retention = Retention(
             settings=settings,
             journal=self.journal,
             spool=self._spool,
             outbox_dir=outbox_dir(settings),
+            remote=remote,
             audit=self._audit,
         )
         self._sweeper = Sweeper(settings, dispatcher, self._indexer, Tidier(self._retention))

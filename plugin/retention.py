@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from dicom_io.remote_spool import RemoteSpool
 from dicom_io.spool import KEY_LENGTH, Spool
 from sgmri import logs
 from sgmri.audit import Action, AuditEvent, Auditor, forget
+from sgmri.errors import SpoolUnavailable
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
 from worker import removals
@@ -81,6 +83,8 @@ class Retention:
         The configuration.
     journal, spool, outbox_dir
         Where the series stand and lie.
+    remote
+        Where series and results lie as well; None where nowhere.
     disk
         Tells the size of a path's disk and what is free of it, in bytes.
     audit, who
@@ -91,6 +95,7 @@ class Retention:
     journal: Journal
     spool: Spool
     outbox_dir: Path
+    remote: RemoteSpool | None = None
     disk: Callable[[Path], tuple[int, int]] = total_and_free
     audit: Auditor = forget
     who: str = "listener"
@@ -247,13 +252,19 @@ class Retention:
 
     def _remove(self, removal: Removal) -> bool:
         try:
-            self.spool.remove(removal.series_key, removals.file_names(self.journal, removal))
+            names = removals.file_names(self.journal, removal)
+            if self.remote is not None:
+                self.remote.remove(removal.series_key, names, removal.generation)
+            self.spool.remove(removal.series_key, names)
             results = self.outbox_dir / removal.series_key
             for directory in results.glob("*"):
                 if directory.name.isdecimal() and int(directory.name) <= removal.generation:
                     shutil.rmtree(directory)
             if results.exists() and not any(results.iterdir()):
                 results.rmdir()
+        except SpoolUnavailable as error:
+            _log.error("files cannot be removed; the next pass goes on: %s", error)
+            return False
         except OSError as error:
             _log.error("files cannot be removed (errno %s); the next pass goes on", error.errno)
             return False

@@ -10,8 +10,13 @@ from dicom_io.profiles import profile_for
 from sgmri.errors import ConfigError
 from sgmri.settings import Peer, Settings, documented_keys, parse
 
-ENVIRONMENT = {"SGMRI_JOURNAL_URL": ("storage", "journal_url"), "SGMRI_BROKER_URL": ("broker", "url")}
-"""Environment variable -> key; the environment wins, so that no password has to stand in the file."""
+ENVIRONMENT = {
+    "SGMRI_JOURNAL_URL": ("storage", "journal_url"),
+    "SGMRI_SPOOL_URL": ("storage", "spool_url"),
+    "SGMRI_BROKER_URL": ("broker", "url"),
+}
+"""Environment variable -> key; the environment wins, so that no password has to stand in the file. Each may instead be
+given as the path of a file that holds the value alone, under the same name with ``_FILE`` (a container's secrets)."""
 
 _ARRAYS = {
     "listener.peers": "One table for each application entity that may call us; everybody else is rejected.",
@@ -43,10 +48,11 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: expected TOML, found: {error}") from None
     for variable, (table, key) in ENVIRONMENT.items():
-        if environment.get(variable):
+        value = _secret(variable, environment)
+        if value:
             section = mapping.setdefault(table, {})
             if isinstance(section, dict):
-                section[key] = environment[variable]
+                section[key] = value
     try:
         settings = parse(mapping)
         profile_for(settings.delivery)
@@ -55,6 +61,16 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     except ConfigError as error:
         raise ConfigError(f"{path or 'environment'}: {error}") from None
     return settings
+
+
+def _secret(variable: str, environment: Mapping[str, str]) -> str:
+    path = environment.get(f"{variable}_FILE", "")
+    if environment.get(variable) or not path:
+        return environment.get(variable, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{variable}_FILE: expected a readable file, found {type(error).__name__}") from None
 
 
 def admitted_peers(settings: Settings) -> Settings:

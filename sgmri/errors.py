@@ -26,6 +26,7 @@
       AlertUndelivered (transient)     it waits, and is sent with what comes
       JournalBehind (transient)        the sender is told to send again
       AuditUnavailable (transient)     what must be recorded is not done (audit.on_failure = "stop")
+      SpoolUnavailable (transient)     waits for the shared spool; no attempt
       StateError                       a transition that the lifecycle table does not have: our bug
 
 A message says what was expected, what was found and what to do, and never a value from a DICOM header other
@@ -248,6 +249,12 @@ class JournalBehind(SgmriError):
 
 class AuditUnavailable(SgmriError):
     """The audit log cannot be written, and the settings say that then nothing is done that it would record."""
+
+    transient = True
+
+
+class SpoolUnavailable(SgmriError):
+    """The spool that machines share (``storage.spool_url``) cannot be reached, or lacks what was looked for."""
 
     transient = True
 

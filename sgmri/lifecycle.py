@@ -71,6 +71,8 @@ class Reason(StrEnum):
     """The engine gave up on this series."""
     MEMORY_SHORT = "MEMORY_SHORT"
     """Waits for free memory where it is to be read."""
+    SPOOL_UNAVAILABLE = "SPOOL_UNAVAILABLE"
+    """Waits for the shared spool, which could not be reached or lacked something."""
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     """Memory ran out while it was read; it is read again with less at a time."""
     WORKER_LOST = "WORKER_LOST"

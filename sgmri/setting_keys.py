@@ -1,11 +1,13 @@
 """How a setting is declared, and the checks that several tables share."""
 
+import re
 from dataclasses import field
 from typing import Any
 
 from sgmri.errors import ConfigError
 
 _MAX_AE_TITLE = 16  # PS3.5 6.2, VR AE
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.-]+)*/?")
 
 
 def setting(default: Any, doc: str, *, unit: str = "") -> Any:
@@ -29,6 +31,15 @@ def check_port(path: str, port: int) -> None:
     """Raise ConfigError unless the value of the key ``path`` is a TCP port."""
     if not 0 <= port <= 65535:
         raise ConfigError(f"{path}: expected 0 to 65535, found {port}")
+
+
+def check_bucket(path: str, url: str) -> None:
+    """Raise ConfigError unless the value of the key ``path`` is empty or names a bucket, without credentials."""
+    if url and not _BUCKET.fullmatch(url):
+        raise ConfigError(
+            f"{path}: expected s3://BUCKET/PREFIX, or nothing where machines share storage.state_dir; credentials and "
+            "endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL ...)"
+        )
 
 
 def check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:

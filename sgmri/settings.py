@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from sgmri.errors import ConfigError
 from sgmri.lanes import off_peak
 from sgmri.outlets import DEFAULT_NAME, Outlet, check_outlets
-from sgmri.setting_keys import check_ae_title, check_port
+from sgmri.setting_keys import check_ae_title, check_bucket, check_port
 from sgmri.setting_keys import setting as _key
 from sgmri.setting_keys import table as _table
 from sgmri.setting_tables import KeyDoc, from_mapping, keys_of
@@ -89,6 +89,14 @@ class Storage:
         "",
         "SQLAlchemy URL of the journal, such as postgresql+psycopg://...; empty: SQLite in state_dir. "
         "Environment: SGMRI_JOURNAL_URL",
+    )
+    spool_url: str = _key(
+        "",
+        "s3://BUCKET/PREFIX through which machines share series and results; empty: they share state_dir. "
+        "Environment: SGMRI_SPOOL_URL",
+    )
+    cache_bytes: int = _key(
+        20 << 30, "spool_url: most disk for series that a worker fetched, in state_dir/cache", unit="bytes"
     )
 
 
@@ -317,6 +325,7 @@ def _check(settings: Settings) -> None:
     check_access(settings.access)
     check_sweep(settings.sweep)
     check_dashboard(settings.dashboard)
+    check_bucket("storage.spool_url", settings.storage.spool_url)
     if settings.delivery.ae_title and any(one.name.lower() == DEFAULT_NAME for one in settings.destination):
         raise ConfigError(f"destination.name: {DEFAULT_NAME!r} is what [delivery] is called; take another name")
     _check_receiver(settings.listener)

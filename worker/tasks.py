@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_io.kinds import FILE_NAME, ResultKind
 from dicom_io.profiles import DEFAULT, Profile
+from dicom_io.remote_spool import RemoteSpool
 from dicom_io.results import write_results
 from dicom_io.revision import revise
 from dicom_io.rulings import BUILT_IN, Rules
@@ -32,6 +34,7 @@ from sgmri.errors import (
     OutOfMemory,
     SeriesError,
     SgmriError,
+    SpoolUnavailable,
     ViewerRuleBroken,
 )
 from sgmri.interfaces import Engine, ReadingControl
@@ -75,6 +78,8 @@ class Workplace:
         Where results are written: ``<outbox_dir>/<series key>/<generation>/``.
     engine
         Makes (or returns) the engine, on first use, in the process that reads.
+    remote
+        Through which series and results come from and go to other machines; None where they share the directories.
     rules
         Who says which question set a volume is asked; the same as the listener's.
     profile
@@ -94,6 +99,7 @@ class Workplace:
     spool: Spool
     outbox_dir: Path
     engine: Callable[[], Engine]
+    remote: RemoteSpool | None = None
     rules: Rules = BUILT_IN
     profile: Profile = DEFAULT
     further_profiles: Mapping[str, Profile] = field(default_factory=dict)
@@ -104,6 +110,10 @@ class Workplace:
     def results_dir(self, row: SeriesRow) -> Path:
         """Return where the results of a series' present generation lie."""
         return self.outbox_dir / row.series_key / str(row.generation)
+
+    def is_spool_here(self, row: SeriesRow) -> bool:
+        """Tell whether a series was received into the directories of this machine."""
+        return (self.spool.root / row.series_key).exists()
 
     @property
     def outbox(self) -> Outbox:
@@ -199,6 +209,11 @@ def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
         _log.warning("series not read: %s", reason)
         _noted(place, lambda: leave(place.journal, row, reason))
         return False
+    except SpoolUnavailable as error:
+        _log.warning("the reading waits: %s", error)
+        later = place.journal.clock() + backoff_s(place.settings, row)
+        _end(place, row, State.QUEUED, Reason.SPOOL_UNAVAILABLE, attempts=row.attempts - 1, next_try_at=later)
+        return False
     except (EngineError, SoftTimeLimitExceeded, MemoryError) as error:
         if unwanted.is_set():
             _log.warning("readings are suspended, or the series has changed; it is given back")
@@ -227,7 +242,27 @@ def _read(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> bool:
 
 
 def _make_results(place: Workplace, row: SeriesRow, unwanted: threading.Event) -> tuple[ResultRow, ...]:
-    paths = [place.spool.path(row.series_key, name) for name in place.journal.file_names(row.series_key)]
+    with _at_hand(place, row) as (here, paths):
+        results = _read_and_write(here, row, paths, unwanted)
+        if place.remote is not None:
+            place.remote.publish_results(row.series_key, here.results_dir(row))
+        return results
+
+
+@contextmanager
+def _at_hand(place: Workplace, row: SeriesRow) -> Iterator[tuple[Workplace, Sequence[Path]]]:
+    """Have a series' files on this machine, and a place for its results: fetched, where the spool is elsewhere."""
+    names = place.journal.file_names(row.series_key)
+    if place.remote is None or place.is_spool_here(row):
+        yield place, [place.spool.path(row.series_key, name) for name in names]
+        return
+    with place.remote.series(row.series_key, names) as paths, place.remote.desk() as desk:
+        yield replace(place, outbox_dir=desk), paths
+
+
+def _read_and_write(
+    place: Workplace, row: SeriesRow, paths: Sequence[Path], unwanted: threading.Event
+) -> tuple[ResultRow, ...]:
     # in the installation's own time zone, as the other times of the study are
     started_at = datetime.fromtimestamp(row.completed_at or row.last_instance_at, UTC).astimezone()
 
@@ -283,7 +318,11 @@ def _revising(place: Workplace, row: SeriesRow, reading: Reading) -> Reading:
         for one in earlier_readings(place.journal, row, delivered=bool(place.settings.outlets))
         if removed is None or one.generation > removed
     ]
-    directories = [place.results_dir(replace(row, generation=one.generation)) / reading.form for one in earlier]
+    generations = [place.results_dir(replace(row, generation=one.generation)) for one in earlier]
+    if place.remote is not None:
+        for generation in generations:
+            place.remote.fetch_results(row.series_key, generation)
+    directories = [generation / reading.form for generation in generations]
     if reading.form:  # a form that came with a later destination has no earlier objects
         directories = [directory for directory in directories if (directory / READING_FILE).exists()]
     texts = [(directory / READING_FILE).read_text(encoding="utf-8") for directory in directories]
@@ -332,7 +371,22 @@ def deliver_one(place: Workplace, series_key: str, generation: int) -> None:
         if row is None or row.generation != generation or row.state not in (State.READ, State.STORED):
             return
         deliverer = Deliverer(journal=place.journal, settings=place.settings, senders=place.senders, audit=place.audit)
-        deliverer.deliver(row, place.results_dir(row))
+        if place.remote is None:
+            deliverer.deliver(row, place.results_dir(row))
+        else:
+            _deliver_fetched(place.remote, place, row, deliverer)
+
+
+def _deliver_fetched(remote: RemoteSpool, place: Workplace, row: SeriesRow, deliverer: Deliverer) -> None:
+    """Deliver results that another machine may have made; beside the spool they stay."""
+    with remote.desk() as desk:
+        here = place if place.is_spool_here(row) else replace(place, outbox_dir=desk)
+        try:
+            remote.fetch_results(row.series_key, here.results_dir(row))
+        except SpoolUnavailable as error:
+            _log.warning("the delivery waits until the sweeper rings again: %s", error)
+            return
+        deliverer.deliver(row, here.results_dir(row))
 
 
 def _known(place: Workplace, series_key: str) -> SeriesRow | None:

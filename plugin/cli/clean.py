@@ -6,7 +6,7 @@ from typing import Any
 
 from dicom_io.spool import Spool
 from plugin.cli.operating import operator
-from plugin.listener import open_journal, outbox_dir, spool_dir
+from plugin.listener import open_journal, open_remote_spool, outbox_dir, spool_dir
 from plugin.retention import Leaving, Retention
 from plugin.settings import load
 from worker.audit import auditor
@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             journal=journal,
             spool=spool,
             outbox_dir=outbox_dir(settings),
+            remote=open_remote_spool(settings),
             audit=auditor(settings, "command"),
             who=operator(),
         )

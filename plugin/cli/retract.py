@@ -6,7 +6,7 @@ from typing import Any
 
 from plugin.cli.operating import operating
 from plugin.cli.series import add_arguments, chosen
-from plugin.listener import outbox_dir
+from plugin.listener import open_remote_spool, outbox_dir
 from sgmri.errors import DeliveryError
 from sgmri.lifecycle import Reason
 from worker.retractions import retract, send_note
@@ -35,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         with operating(settings, f"retract {arguments.reason}", row.series_key):
             reading = retract(journal, row, REASONS[arguments.reason])
         directory = outbox_dir(settings) / row.series_key / str(reading.generation)
+        remote = open_remote_spool(settings)
+        if remote is not None:
+            remote.fetch_results(row.series_key, directory)
         try:
             with operating(settings, "send the note of a retraction", row.series_key):
                 path = send_note(journal, settings, row, reading, directory)

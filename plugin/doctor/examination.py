@@ -13,9 +13,10 @@ from plugin.doctor.check import Check, fault, good
 from plugin.doctor.machine import machine
 from plugin.doctor.peers import archive, destinations, listener
 from plugin.doctor.storage import journal, storage
+from plugin.listener import open_remote_spool
 from plugin.rules import load_rules
 from plugin.settings import load
-from sgmri.errors import ConfigError, EngineError, MemoryShort
+from sgmri.errors import ConfigError, EngineError, MemoryShort, SpoolUnavailable
 from sgmri.settings import Settings
 from worker.admission import Admission
 from worker.engines import create_engine
@@ -38,6 +39,8 @@ def examine_site(config: Path, clock: Callable[[], float] = time.time) -> Iterat
     yield good("configuration", str(config))
     yield from storage(settings)
     yield from journal(settings)
+    if settings.storage.spool_url:
+        yield _bucket(settings)
     yield _rules(settings.selection.rules)
     yield _results(settings)
     yield from broker(settings, clock)
@@ -46,6 +49,16 @@ def examine_site(config: Path, clock: Callable[[], float] = time.time) -> Iterat
     yield from listener(settings)
     yield from destinations(settings)
     yield from archive(settings)
+
+
+def _bucket(settings: Settings) -> Check:
+    try:
+        remote = open_remote_spool(settings)
+        assert remote is not None
+        remote.probe()
+    except (ConfigError, SpoolUnavailable) as error:
+        return fault("shared spool", str(error))
+    return good("shared spool", "answers")
 
 
 def _rules(path: str) -> Check:

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,14 +155,19 @@ def _check(tarball: Path, integrity: str) -> None:
 
 
 def _unpack(tarball: Path, target: Path) -> None:
+    # Not extractall: its filter and TarInfo.replace are not in every Python 3.11 (Debian 12 has 3.11.2)
     with tarfile.open(tarball) as archive:
-        archive.extractall(target, members=_needed(archive), filter="data")
+        for member in archive:
+            content = archive.extractfile(member) if _is_needed(member.name) else None  # None: no regular file
+            if content is not None:
+                path = target / member.name.removeprefix("package/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as stream:
+                    shutil.copyfileobj(content, stream)
 
 
-def _needed(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for member in archive:
-        within = member.name.removeprefix(_DIST)
-        if member.name == _LICENCE or (
-            within != member.name and not within.startswith(_NOT_NEEDED) and not within.endswith(".map")
-        ):
-            yield member.replace(name=member.name.removeprefix("package/"))
+def _is_needed(name: str) -> bool:
+    within = name.removeprefix(_DIST)
+    return name == _LICENCE or (
+        within != name and not within.startswith(_NOT_NEEDED) and not within.endswith(".map") and ".." not in within
+    )

@@ -1,30 +1,36 @@
-"""Two worker hosts: network namespaces behind a bridge that share the spool, and reach PostgreSQL and Redis by it."""
+"""Two worker hosts: network namespaces behind a bridge by which they reach PostgreSQL and Redis, and share the spool.
 
+By a directory, or by a bucket: then each has a state directory of its own, and nothing in common but URLs.
+"""
+
+import contextlib
 import os
 import shutil
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 from redis import Redis
+from s3fs import S3FileSystem
 
 from conformance.pacs import SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.network import Destination
 from dicom_io.scu import sendable, store
 from plugin.listener import ListenerService
-from plugin.parts import free_port
+from plugin.parts import free_port, wait_until
 from plugin.processes import Processes
 from plugin.settings import load
 from sgmri.lifecycle import State
 from tests.databases import Cluster, make_cluster
+from tests.dicom_io.test_remote_spool import KEYS
 from tests.e2e.system import require
+from tests.hosts.network import BRIDGE, HOSTS, can_make_hosts, network, on_host
 from worker import suspension
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -32,34 +38,7 @@ from worker.suspension import Mode
 
 pytestmark = pytest.mark.hosts
 
-BRIDGE = "10.213.77.1"
-HOSTS = {"sgmri-one": "10.213.77.11", "sgmri-two": "10.213.77.12"}
 SERIES = 12
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-@contextmanager
-def network() -> Iterator[None]:
-    """Make a bridge and two hosts on it."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and iproute2")
-    with ExitStack() as made:
-        ip("link", "add", "sgmri-br", "type", "bridge")
-        made.callback(ip, "link", "del", "sgmri-br")
-        ip("addr", "add", f"{BRIDGE}/24", "dev", "sgmri-br")
-        ip("link", "set", "sgmri-br", "up")
-        for number, (name, address) in enumerate(HOSTS.items()):
-            ip("netns", "add", name)
-            made.callback(ip, "netns", "del", name)
-            ip("link", "add", f"sgmri-v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"sgmri-v{number}", "master", "sgmri-br", "up")
-            for arguments in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
-                ip("-n", name, *arguments)
-            ip("-n", name, "link", "set", "lo", "up")
-        yield
 
 
 @dataclass
@@ -72,10 +51,11 @@ class Site:
     redis_port: int
     postgres_port: int
     pacs_port: int
+    spool_url: str
 
-    def config(self, address: str) -> Path:
-        """Write the configuration of whoever reaches database and broker by this address."""
-        path = self.directory / f"{address}.toml"
+    def config(self, address: str, name: str = "state") -> Path:
+        """Write the configuration of whoever reaches database and broker by this address, and where its state is."""
+        path = self.directory / f"{address}-{name}.toml"
         path.write_text(
             f"""
 [listener]
@@ -86,7 +66,8 @@ ae_title = "SCANNER"
 [[listener.peers]]
 ae_title = "SMALLPACS"
 [storage]
-state_dir = "{self.directory / "state"}"
+state_dir = "{self.directory / name}"
+spool_url = "{self.spool_url}"
 journal_url = "postgresql+psycopg://sgmri@{address}:{self.postgres_port}/postgres"
 [series]
 quiet_period_s = 0.5
@@ -108,10 +89,14 @@ retry_first_s = 1.0
 
     def start_host(self, name: str) -> "Popen[bytes]":
         """Start a reading worker on a host; its name is the host's, also in the journal."""
-        serve = f"{sys.executable} -m plugin.cli serve worker --queues reading --config {self.config(BRIDGE)}"
-        return self.processes.start(
-            name, ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", f"hostname {name} && exec {serve}"]
-        )
+        own = self.config(BRIDGE, name if self.spool_url else "state")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "").replace("127.0.0.1", BRIDGE)
+        return self.processes.start(name, on_host(name, own), env={"AWS_ENDPOINT_URL": endpoint} if endpoint else None)
+
+    def shares_nothing(self) -> bool:
+        """Tell whether the host that lived has fetched what it read, and both keep nothing but the cache."""
+        cached = (self.directory / "sgmri-two" / "cache").glob("*-*")
+        return any(cached) and not any(self.directory.glob("sgmri-*/[so]*/*/*.dcm"))
 
     def start_redis(self) -> None:
         arguments = ["--bind", "127.0.0.1", BRIDGE, "--protected-mode", "no", "--port", str(self.redis_port)]
@@ -121,9 +106,28 @@ retry_first_s = 1.0
         self.cluster.start(f"-c listen_addresses=127.0.0.1,{BRIDGE}", f"-p {self.postgres_port}")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def start_bucket(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Start an S3 server that the hosts reach as well, with an empty bucket; return its URL."""
+    port = free_port()
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    processes.start("bucket", [sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(port)])
+    wait_until(lambda: opens(port), processes, "the bucket", 120)
+    S3FileSystem(skip_instance_cache=True).mkdirs("hospital")
+    return "s3://hospital/spool"
+
+
+def opens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     require("redis-server")
+    if not can_make_hosts():
+        pytest.skip("network namespaces need root and iproute2")
     with network(), Processes(tmp_path) as processes:
         cluster = make_cluster()
         try:
@@ -136,6 +140,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 redis_port=free_port(),
                 postgres_port=free_port(),
                 pacs_port=free_port(),
+                spool_url=start_bucket(processes, monkeypatch) if request.param == "bucket" else "",
             )
             running.start_postgres()
             running.start_redis()
@@ -199,6 +204,7 @@ def test_two_hosts_share_the_load_and_one_that_dies_loses_nothing(site: Site) ->
             rows = journal.all_series()
             results = [result for row in rows for result in Outbox(journal=journal).results(row)]
             assert len(pacs.archive) == len(results) == len({result.sop_instance_uid for result in results})
+            assert site.shares_nothing() if site.spool_url else True
             print(f"\nhosts that read: {sorted(seen)}; attempts: {sorted(row.attempts for row in rows)}; ", end="")
             print(f"objects at the PACS: {len(pacs.archive)} of {SERIES} series")
         finally:

@@ -31,6 +31,29 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert load(path, {}).broker.url == "redis://file:1/0"
 
 
+def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
+    """A container's secret: the URL is the file's content, an empty one is none, a missing one ends the start."""
+    (tmp_path / "url").write_text("redis://:secret@redis:6379/0\n")
+    (tmp_path / "empty").write_text("")
+    files = {"SGMRI_BROKER_URL_FILE": str(tmp_path / "url"), "SGMRI_JOURNAL_URL_FILE": str(tmp_path / "empty")}
+    settings = load(None, files)
+    assert (settings.broker.url, settings.storage.journal_url) == ("redis://:secret@redis:6379/0", "")
+    assert load(None, {**files, "SGMRI_BROKER_URL": "redis://env:2/0"}).broker.url == "redis://env:2/0"
+    with pytest.raises(ConfigError, match="SGMRI_SPOOL_URL_FILE"):
+        load(None, {"SGMRI_SPOOL_URL_FILE": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://key:secret@bucket/x", "file:///spool", "s3://Bad_Bucket/x"])
+def test_the_shared_spool_is_a_bucket_without_credentials(url: str) -> None:
+    """Only s3://BUCKET/PREFIX; whatever else, and keys within it, are refused with what to give instead."""
+    mapping = {"storage": {"spool_url": url}}
+    if url == "s3://bucket":
+        assert parse(mapping).storage.spool_url == url
+    else:
+        with pytest.raises(ConfigError, match=r"storage\.spool_url: expected s3://BUCKET/PREFIX"):
+            parse(mapping)
+
+
 @pytest.mark.parametrize("content", ["[listener", "[listener]\nport = \n", "[listener]\nprot = 1\n"])
 def test_a_bad_file_is_named(tmp_path: Path, content: str) -> None:
     """No TOML, or an unknown key: the error names the file."""
