@@ -50,7 +50,7 @@ class Site:
     def redis(self, key: str, value: str) -> None:
         """Set a key of the broker until the test has ended."""
         client = Redis.from_url(self.broker_url, decode_responses=True)
-        before = client.config_get(key)[key]
+        before = str(client.config_get(key)[key])
         client.config_set(key, value)
         self.cleanup.callback(client.close)
         self.cleanup.callback(client.config_set, key, before)
@@ -255,9 +255,16 @@ def _wrong_clock(site: Site) -> None:
 def _other_spool(site: Site) -> None:
     (site.directory / "state").mkdir()
     journal = Journal(sqlite_url(site.directory / "state"))
-    uids = {"study_instance_uid": "2.25.1", "series_instance_uid": "2.25.2", "sop_instance_uid": "2.25.3"}
     journal.receive(
-        Received(series_key="abcdefgh12345678", **uids, sop_class_uid="2.25.4", file_name="a.dcm", size_bytes=1)
+        Received(
+            series_key="abcdefgh12345678",
+            study_instance_uid="2.25.1",
+            series_instance_uid="2.25.2",
+            sop_instance_uid="2.25.3",
+            sop_class_uid="2.25.4",
+            file_name="a.dcm",
+            size_bytes=1,
+        )
     )
     journal.close()
 
