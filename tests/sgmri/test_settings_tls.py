@@ -6,7 +6,7 @@ from sgmri.errors import ConfigError
 from sgmri.settings import parse
 from sgmri.settings_tls import fingerprints
 
-FILES = {"certificate": "ours.pem", "key": "ours.key", "ca": "ca.pem"}
+FILES: dict[str, Any] = {"certificate": "ours.pem", "key": "ours.key", "ca": "ca.pem"}
 PRINT = ":".join(["AB"] * 32)
 
 
