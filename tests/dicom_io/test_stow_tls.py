@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,7 +19,7 @@ from worker.destinations import open_sender
 
 
 class _NothingFound(BaseHTTPRequestHandler):
-    shown: list[str]
+    shown: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         assert isinstance(self.connection, ssl.SSLSocket)
@@ -48,12 +48,12 @@ def origin(authority: Authority, server: Pair) -> Iterator[tuple[str, list[str]]
     context.load_cert_chain(server.certificate, server.key)
     context.load_verify_locations(authority.ca)
     context.verify_mode = ssl.CERT_REQUIRED
-    handler = type("Handler", (_NothingFound,), {"shown": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+    _NothingFound.shown.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NothingFound) as http:
         http.socket = context.wrap_socket(http.socket, server_side=True)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"https://127.0.0.1:{http.server_address[1]}/dicom-web", handler.shown
+        yield f"https://127.0.0.1:{http.server_address[1]}/dicom-web", _NothingFound.shown
         http.shutdown()
         thread.join()
 

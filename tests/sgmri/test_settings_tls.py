@@ -6,16 +6,17 @@ from sgmri.errors import ConfigError
 from sgmri.settings import parse
 from sgmri.settings_tls import fingerprints
 
-FILES = {"certificate": "ours.pem", "key": "ours.key", "ca": "ca.pem"}
+FILES: dict[str, Any] = {"certificate": "ours.pem", "key": "ours.key", "ca": "ca.pem"}
 PRINT = ":".join(["AB"] * 32)
 
 
 def test_secure_connections_are_settings() -> None:
     """Listener, peers, [delivery] and each [[destination]] have what TLS needs; fingerprints as openssl prints them."""
+    tls: dict[str, Any] = {**FILES, "port": 0, "plain": True, "profile": "bcp195-modified"}
     settings = parse(
         {
             "listener": {
-                "tls": {**FILES, "port": 0, "plain": True, "profile": "bcp195-modified"},
+                "tls": tls,
                 "peers": [{"ae_title": "MR1", "host": "192.0.2.0/24", "certificate_sha256": [PRINT]}],
             },
             "delivery": {"ae_title": "PACS", "tls": {**FILES, "server_name": "pacs.example"}},
