@@ -143,7 +143,7 @@ def test_the_engine_answers_by_hand(read: Board) -> None:
         *_, answered = ask("brain.any")
         assert answered["kind"] == "final" and "not assessed" not in answered["text"]
         *_, beyond = ask("Is it raining?")
-        assert beyond["kind"] == "final" and "not assessed (OUTSIDE_ENGINE_SCOPE)" in beyond["text"]
+        assert beyond["kind"] == "final" and "not assessed (outside the engine's scope)" in beyond["text"]
         (refused,) = ask("brain.any", frames="99")
         assert refused["kind"] == "refused"
     asked = [(event.who, event.outcome) for event in read.audited if event.action is Action.ASK]
