@@ -11,6 +11,7 @@ from plugin.certificates import examine_certificates
 from plugin.doctor.broker import broker
 from plugin.doctor.check import Check, fault, good
 from plugin.doctor.machine import machine
+from plugin.doctor.pages import dashboard
 from plugin.doctor.peers import archive, destinations, listener
 from plugin.doctor.storage import journal, storage
 from plugin.listener import open_remote_spool
@@ -49,6 +50,7 @@ def examine_site(config: Path, clock: Callable[[], float] = time.time) -> Iterat
     yield from listener(settings)
     yield from destinations(settings)
     yield from archive(settings)
+    yield from dashboard(settings)
 
 
 def _bucket(settings: Settings) -> Check:

@@ -3,7 +3,7 @@
 import errno
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -33,32 +33,48 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not li
 
 
 def listener(settings: Settings) -> Iterator[Check]:
-    """Check our own port, and the peers that may call it."""
-    yield _port(settings)
+    """Check our own ports, and the peers that may call them."""
+    own = settings.listener
+    if not own.tls.is_on or own.tls.plain:
+        yield port_check("listener", own.host, own.port, "listener.port", lambda: _answers_as_us(settings))
+    if own.tls.is_on:
+        yield port_check("listener with TLS", own.host, own.tls.port, "listener.tls.port", None)
     yield from _callers(settings)
 
 
-def _port(settings: Settings) -> Check:
-    own = settings.listener
-    where = f"{own.host}:{own.port}"
-    family = socket.AF_INET6 if ":" in own.host else socket.AF_INET
+def port_check(name: str, host: str, port: int, key: str, is_ours: Callable[[], bool] | None) -> Check:
+    """Check that we can listen, or do so already.
+
+    Parameters
+    ----------
+    name
+        Of the check.
+    host, port, key
+        Where, and the setting of the port.
+    is_ours
+        Tells whether it is we who listen there; None where that cannot be told.
+    """
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((own.host, own.port), family=family).close()
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            if _answers_as_us(settings):
-                return good("listener", f"runs on {where}")
+            if is_ours is None:
+                return note(name, f"{where} is used; where sgmri does not run yet, it is used by another program")
+            if is_ours():
+                return good(name, f"runs on {where}")
             return fault(
-                "listener",
-                f"expected {where} to be free or to answer as {own.ae_title}, found it used by another program; stop "
-                f"that (ss -ltnp 'sport = {own.port}' names it), or choose another listener.port",
+                name,
+                f"expected {where} to be free or to answer as sgmri does, found it used by another program; stop that "
+                f"(ss -ltnp 'sport = {port}' names it), or choose another {key}",
             )
         if error.errno == errno.EACCES:
-            remedy = "choose a listener.port from 1024 on, or allow it (setcap cap_net_bind_service)"
+            remedy = f"choose a {key} from 1024 on, or allow it (setcap cap_net_bind_service)"
         else:
-            remedy = "take an address of this machine for listener.host (ip address), or 0.0.0.0 for all"
-        return fault("listener", f"expected to listen on {where}, found: {error.strerror}; {remedy}")
-    return good("listener", f"{where} is free")
+            remedy = "take an address of this machine (ip address) for the host beside it, or 0.0.0.0 for all"
+        return fault(name, f"expected to listen on {where}, found: {error.strerror}; {remedy}")
+    return good(name, f"{where} is free")
 
 
 def _answers_as_us(settings: Settings) -> bool:
@@ -93,12 +109,7 @@ def _callers(settings: Settings) -> Iterator[Check]:
         return
     faults = []
     for one in own.peers:
-        if one.host and not _is_address(one.host):
-            faults.append(
-                f"expected an IP address in listener.peers.host of {one.ae_title}, found a name, which no caller's "
-                "address is compared with; write the address, or leave host empty"
-            )
-        elif one.host and is_loopback(own.host) and not is_loopback(one.host):
+        if one.host and is_loopback(own.host) and not ipaddress.ip_network(one.host).is_loopback:
             faults.append(
                 f"expected {one.ae_title} at {one.host} to reach listener.host, found {own.host}, which is reached "
                 "from this machine alone; set listener.host to this machine's address, or 0.0.0.0"
@@ -106,14 +117,6 @@ def _callers(settings: Settings) -> Iterator[Check]:
     yield from (fault("peers", text) for text in faults)
     if not faults:
         yield good("peers", f"{len(own.peers)} may call")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def destinations(settings: Settings) -> Iterator[Check]:

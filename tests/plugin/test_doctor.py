@@ -101,6 +101,7 @@ def test_a_healthy_site_has_no_fault(site: Site, capsys: pytest.CaptureFixture[s
     assert main(["doctor", "--json", "--config", str(site.config())]) == 0
     answers = {one["name"]: one["text"] for one in json.loads(capsys.readouterr().out)}
     assert answers["destination delivery"] == "SMALLPACS answers, and takes what it is to get"
+    site.peers = '[[listener.peers]]\nae_title = "SCANNER"\nhost = "127.0.0.0/8"\n'
     with running("own", site.directory / "spool") as listener:
         site.set("listener", port=listener.scp.port)
         assert site.faults() == []
@@ -223,6 +224,14 @@ def _peer_elsewhere(site: Site) -> None:
     site.peers = '[[listener.peers]]\nae_title = "SCANNER"\nhost = "192.0.2.21"\n'
 
 
+def _nobody_may_log_in(site: Site) -> None:
+    site.set("dashboard", enabled=True, port=free_port())
+
+
+def _dashboard_for_all(site: Site) -> None:
+    site.set("dashboard", enabled=True, host="0.0.0.0", port=free_port())
+
+
 def _no_bundle(site: Site) -> None:
     site.set("worker", engine="grounded", model=str(site.directory / "none"))
 
@@ -300,7 +309,7 @@ PLANTS: list[tuple[Callable[[Site], None], str, str, str]] = [
     (_ourselves, "destination delivery", "found our own listener", "correct host, port and AE title"),
     (_unreachable_from_there, "destination delivery", "commitment results", "set it to this machine's address"),
     (_nobody_may_call, "peers", "at least one [[listener.peers]] table", "list the AE title"),
-    (_peer_by_name, "peers", "expected an IP address", "write the address"),
+    (_peer_by_name, "configuration", "expected an IP address", "or a network such as"),
     (_peer_elsewhere, "peers", "192.0.2.21 to reach listener.host", "set listener.host"),
     (_no_bundle, "engine", "the directory of a model bundle", "check the path"),
     (_other_bundle, "engine", "the bundle of digest", "correct the digest"),
@@ -308,8 +317,10 @@ PLANTS: list[tuple[Callable[[Site], None], str, str, str]] = [
     (_broken_rules, "rules", "expected TOML", "sgmri select --rules"),
     (_wrong_clock, "clock of the broker", "90 s ahead of", "NTP"),
     (_other_spool, "spool", "found none of 1", "mount the listener's state directory"),
+    (_nobody_may_log_in, "dashboard", "found no user", "sgmri users add"),
+    (_dashboard_for_all, "dashboard", "expected access.public_url", "listen on 127.0.0.1"),
     (_no_archive, "sweep", "found no C-MOVE", "allow queries and moves"),
-    (_no_secret, "sweep", "expected a secret", "SGMRI_SECRET_SWEEP"),
+    (_no_secret, "sweep", "expected the secret", "SGMRI_SECRET_SWEEP"),
 ]
 
 

@@ -113,6 +113,11 @@ class Access:
         """Return the pages of logging in and out."""
         return [*self._login.routes(), *(self._oidc.routes() if self._oidc else ())]
 
+    @property
+    def has_users(self) -> bool:
+        """Whether anybody may log in."""
+        return self._oidc is not None or self._users.any()
+
     def check_start(self, host: str) -> None:
         """Refuse to serve others than this machine without TLS and without users.
 
@@ -134,7 +139,7 @@ class Access:
                 f"{where}: expected access.public_url (https://) and access.proxies of a proxy that terminates TLS, "
                 "found none; set both, or listen on 127.0.0.1"
             )
-        if not self._oidc and not self._users.any():
+        if not self.has_users:
             raise ConfigError(f"{where}: expected users, found none; sgmri users add NAME --role admin, or access.oidc")
 
     def serve(self, app: Starlette, *, host: str, port: int) -> None:
