@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from plugin.dashboard.access import Role
+from plugin.dashboard.answering import EngineAnswers
+from sgmri.audit import Action
 from sgmri.lifecycle import Reason, State
 from tests.browser.conftest import TIMEOUT_MS
 from tests.browser.dashboards import Served, largest, log_in, running_dashboard
@@ -161,3 +164,26 @@ def test_every_page_is_accessible_at_every_width(browser: Browser, served: Serve
     assert page.evaluate("document.activeElement.id") == "content"
     page.close()
     context.close()
+
+
+def test_a_question_is_asked_by_hand(page: Page, served: Served) -> None:
+    """The engine answers beside the images, its boxes are drawn on a frame, and what it cannot answer is said."""
+    board = served.board
+    board.place.receive(*served.files)
+    assert board.place.read()
+    with closing(EngineAnswers(board.settings, board.audited.append)) as answers:
+        board.answer_by(answers)
+        log_in(page, served.url, Role.VIEWER)
+        page.goto(f"{served.url}{board.path}/readings/0")
+        place, said = page.locator("#viewer"), page.locator("#said")
+        expect(place).to_have_attribute("data-frame", re.compile("."))
+        page.get_by_label("Question").fill("Where is an abnormality, and on which frames?")
+        page.get_by_role("button", name="Ask").click()
+        expect(said.locator("p.answer")).to_contain_text("frames", timeout=60_000)
+        frames = {finding.frame_index + 1 for one in served.reading.tracklets for finding in one.findings}
+        assert int(place.get_attribute("data-frame") or 0) in frames
+        require_accessible(page)
+        page.get_by_label("Question").fill("Is it raining?")
+        page.get_by_role("button", name="Ask").click()
+        expect(said.locator("p.answer")).to_contain_text("not assessed", timeout=60_000)
+    assert [event.who for event in board.audited if event.action is Action.ASK] == ["viewer-1", "viewer-1"]
