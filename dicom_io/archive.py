@@ -14,7 +14,7 @@ from dicom_io.headers import is_uid
 from dicom_io.identity import MANUFACTURER
 from dicom_io.network import Destination
 from dicom_io.query import Level, find, move
-from dicom_io.spool import series_key
+from dicom_io.stored import series_key
 
 STUDY_KEYS = {"StudyInstanceUID": "", "ModalitiesInStudy": "MR", "StudyDate": ""}
 SERIES_KEYS = {"SeriesInstanceUID": "", "Modality": "MR", "NumberOfSeriesRelatedInstances": "", "Manufacturer": ""}

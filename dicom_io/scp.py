@@ -33,8 +33,9 @@ from dicom_io.receipts import Receipt, peer_name, refusal
 from dicom_io.receiver.negotiation import supported_contexts
 from dicom_io.secure_server import SecureAssociationServer
 from dicom_io.services import STORAGE_COMMITMENT, VERIFICATION
-from dicom_io.spool import Spool, StoredInstance, identify
+from dicom_io.spool import Spool
 from dicom_io.statuses import EchoStatus, EventStatus, Rejection, StoreStatus
+from dicom_io.stored import StoredInstance, identify
 from dicom_io.tls import Renewed, server_context
 from sgmri.audit import Auditor, forget
 from sgmri.errors import MalformedInstance

@@ -6,7 +6,6 @@ synced; what is left of an interrupted write is removed at the next start. What 
 beside the first copy (``<instance key>.<digest>.other``), and what cannot be placed is set aside in ``quarantine``.
 """
 
-import base64
 import filecmp
 import hashlib
 import os
@@ -14,64 +13,18 @@ import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from dicom_io.blocks import direct_flag
-from dicom_io.header_scan import Identifiers, scan_file
-from dicom_io.headers import is_uid
 from dicom_io.quarantine import Quarantine
 from dicom_io.segments import Record, Segments
+from dicom_io.stored import KEY_LENGTH, SUFFIX, StoredInstance, read_file_header
 from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
-KEY_LENGTH = 16
-_PART, _SUFFIX, _OTHER = ".part", ".dcm", ".other"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredInstance:
-    """An instance that is safely on disk.
-
-    Parameters
-    ----------
-    series_key, file_name
-        Where: ``<spool>/<series_key>/<file_name>``.
-    study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid
-        What.
-    size_bytes
-        Size of the file.
-    expected_instances
-        Images in Acquisition (0020,1002); None where absent.
-    was_there
-        Whether the same instance had been stored before; the first copy is kept.
-    differs
-        Whether it had been stored before with other bytes.
-    """
-
-    series_key: str
-    file_name: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    size_bytes: int
-    expected_instances: int | None = None
-    was_there: bool = False
-    differs: bool = False
-
-
-@lru_cache(maxsize=256)
-def series_key(study_instance_uid: str, series_instance_uid: str) -> str:
-    """Return the key of a series: 16 characters, derived; the first 8 stand in log lines."""
-    return _key(f"{study_instance_uid}/{series_instance_uid}")
-
-
-def _key(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return base64.b32encode(digest[: KEY_LENGTH * 5 // 8]).decode().lower()
+_PART, _OTHER = ".part", ".other"
 
 
 class Spool:
@@ -336,7 +289,7 @@ class Spool:
         """Yield (series key, file name) of every stored instance whose directory changed since (epoch, seconds)."""
         for directory in sorted(self.root.iterdir()):
             if directory.stat().st_mtime >= changed_since:
-                for path in sorted(directory.glob(f"*{_SUFFIX}")):
+                for path in sorted(directory.glob(f"*{SUFFIX}")):
                     yield directory.name, path.name
 
     def instance(self, key: str, file_name: str) -> StoredInstance:
@@ -358,71 +311,12 @@ class Spool:
             If the disk refuses.
         """
         self.segments.done(key, {name: one for name, one in self.segments.waiting(key).items() if name in file_names})
-        stems = {name.removesuffix(_SUFFIX) for name in file_names}
+        stems = {name.removesuffix(SUFFIX) for name in file_names}
         for path in (self.root / key).glob("*"):
             if path.name.partition(".")[0] in stems:
                 path.unlink(missing_ok=True)
         with self._placing, suppress(OSError):  # it is gone already, or another instance has come
             (self.root / key).rmdir()
-
-
-def read_header(encoded: bytes) -> StoredInstance:
-    """Read from an instance in PS3.10 form what the spool needs to place it.
-
-    Raises
-    ------
-    MalformedInstance
-        If it is none, is not whole, or lacks a valid UID.
-    """
-    return identify(scan_file(lambda offset, count: encoded[offset : offset + count], len(encoded)), len(encoded))
-
-
-def read_file_header(path: Path) -> StoredInstance:
-    """Do the same for a file.
-
-    Raises
-    ------
-    MalformedInstance
-        If it is none, is not whole, or lacks a valid UID.
-    OSError
-        If it cannot be read.
-    """
-    with path.open("rb") as stream:
-        size = path.stat().st_size
-        return identify(scan_file(lambda offset, count: os.pread(stream.fileno(), count, offset), size), size)
-
-
-def identify(identifiers: Identifiers, size_bytes: int) -> StoredInstance:
-    """Return the place of an instance.
-
-    Parameters
-    ----------
-    identifiers
-        What it says it is.
-    size_bytes
-        Of its file.
-
-    Raises
-    ------
-    MalformedInstance
-        If a UID is missing or invalid.
-    """
-    study, series = identifiers.study_instance_uid, identifiers.series_instance_uid
-    instance, sop_class = identifiers.sop_instance_uid, identifiers.sop_class_uid
-    if not all(is_uid(uid) for uid in (study, series, instance, sop_class)):
-        raise MalformedInstance(
-            "expected valid Study, Series and SOP Instance UIDs (PS3.5 9.1) in the data set; have the sender repair it"
-        )
-    return StoredInstance(
-        series_key=series_key(study, series),
-        file_name=f"{_key(instance)}{_SUFFIX}",
-        study_instance_uid=study,
-        series_instance_uid=series,
-        sop_instance_uid=instance,
-        sop_class_uid=sop_class,
-        size_bytes=size_bytes,
-        expected_instances=identifiers.expected_instances,
-    )
 
 
 def _digest(path: Path) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_io.archive import Archive, ArchivedSeries, DimseArchive
 from dicom_io.network import Destination
 from dicom_io.services import Role, Use, for_use
-from dicom_io.spool import Spool, StoredInstance, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance, read_header
 from sgmri import logs
 from sgmri.audit import Action, AuditEvent, Auditor, Outcome
 from sgmri.errors import ConfigError, MalformedInstance, PeerUnavailable, SgmriError

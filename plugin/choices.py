@@ -2,7 +2,7 @@
 
 from dicom_io.selection import Choice, Verdict
 from dicom_io.series import SeriesFacts
-from dicom_io.spool import series_key
+from dicom_io.stored import series_key
 from sgmri.lifecycle import Reason
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from dicom_io.spool import StoredInstance
+from dicom_io.stored import StoredInstance
 from sgmri import logs
 from sgmri.errors import JournalBehind
 from worker.journal import Journal

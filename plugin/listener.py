@@ -11,7 +11,8 @@ from dicom_io.receiver.listener import Receiver
 from dicom_io.remote_spool import RemoteSpool
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.series_cache import SeriesCache
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance
 from dicom_io.syncing import make_directory
 from plugin.archive_sweep import ArchiveSweep, SweepThread, open_archive
 from plugin.dispatch import Dispatcher

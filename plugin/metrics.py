@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_io.spool import StoredInstance
+from dicom_io.stored import StoredInstance
 from plugin.retention import Retention
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance
 from plugin.indexer import received
 from sgmri.errors import MalformedInstance
 from worker.journal import Journal

@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from dicom_io.remote_spool import RemoteSpool
-from dicom_io.spool import KEY_LENGTH, Spool
+from dicom_io.spool import Spool
+from dicom_io.stored import KEY_LENGTH
 from sgmri import logs
 from sgmri.audit import Action, AuditEvent, Auditor, forget
 from sgmri.errors import SpoolUnavailable

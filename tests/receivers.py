@@ -16,7 +16,8 @@ from dicom_io.network import Destination, settle
 from dicom_io.receiver.listener import Receiver
 from dicom_io.scp import Callbacks, StorageScp
 from dicom_io.services import MR_IMAGE
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance
 from sgmri.audit import Action, AuditEvent
 from sgmri.settings import Listener, Peer
 

@@ -23,8 +23,9 @@ from dicom_io.receiver.messages import IncomingEvent, IncomingInstance, Message
 from dicom_io.receiver.negotiation import Context, Negotiated, calling_ae_title, negotiate
 from dicom_io.receiver.targets import Intake
 from dicom_io.scp import Callbacks
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
 from dicom_io.statuses import EchoStatus, Rejection
+from dicom_io.stored import StoredInstance
 from dicom_io.tls import close_notify
 from sgmri.errors import AssociationRejected, ProtocolViolation
 from sgmri.settings import Listener

@@ -19,8 +19,8 @@ from dicom_io.receiver.commands import Command
 from dicom_io.receiver.negotiation import Context
 from dicom_io.receiver.targets import Intake, Target, file_meta
 from dicom_io.scp import Callbacks
-from dicom_io.spool import StoredInstance, identify
 from dicom_io.statuses import EventStatus, StoreStatus
+from dicom_io.stored import StoredInstance, identify
 from sgmri.errors import MalformedInstance, ProtocolViolation
 
 _log = logging.getLogger(__name__)

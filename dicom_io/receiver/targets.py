@@ -16,7 +16,8 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 
 from dicom_io.blocks import BlockWriter, memory
 from dicom_io.segments import Segment
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance
 
 _BEGINNING = bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 0, b"UL", 4)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from dicom_io.results import ResultObject
 from dicom_io.selection import Choice, choose
-from dicom_io.spool import series_key
+from dicom_io.stored import series_key
 from plugin.answers import answer_text
 from plugin.celery import open_engine, open_workplace
 from plugin.cli.read import one_study, time_of

@@ -9,7 +9,7 @@ from typing import Any
 from dicom_io.results import write_results
 from dicom_io.selection import Choice, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
-from dicom_io.spool import series_key
+from dicom_io.stored import series_key
 from plugin.answers import answer_lines
 from plugin.rules import load_rules
 from sgmri import RESEARCH_USE_STATEMENT, readings

@@ -9,7 +9,7 @@ from typing import Any
 from dicom_io.preferences import built_in_text
 from dicom_io.selection import Choice, Verdict, choose
 from dicom_io.series import Folder, SeriesFacts, scan_folder
-from dicom_io.spool import series_key
+from dicom_io.stored import series_key
 from plugin.choices import named, series_document
 from plugin.rules import load_rules
 from sgmri.errors import ConfigError

@@ -14,7 +14,8 @@ from dicom_io.commitment import parse_result
 from dicom_io.network import echo, rejection
 from dicom_io.scp import Callbacks
 from dicom_io.services import MR_IMAGE, SERVICES, STORAGE_COMMITMENT, UNCOMPRESSED, Role, Use, for_use
-from dicom_io.spool import Spool, StoredInstance
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance
 from sgmri.errors import MalformedInstance, PeerUnavailable
 from sgmri.settings import Listener, Peer
 from tests import receivers

@@ -6,7 +6,8 @@ import pytest
 
 from dicom_io.blocks import BLOCK_BYTES, MEMORY_BYTES, memory
 from dicom_io.segments import END, HEAD, Record, Segment, Segments
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from tests.dicom_io.test_spool import encoded
 
 

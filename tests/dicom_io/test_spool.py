@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_io.headers import is_uid
-from dicom_io.spool import Spool, read_header, series_key
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header, series_key
 from sgmri.errors import MalformedInstance
 
 MR = UID("1.2.840.10008.5.1.4.1.1.4")

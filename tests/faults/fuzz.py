@@ -30,7 +30,8 @@ from dicom_io.receiver.negotiation import negotiate, supported_contexts
 from dicom_io.receiver.targets import file_meta
 from dicom_io.scp import Callbacks
 from dicom_io.services import IMAGE_TRANSFER_SYNTAXES, MR_IMAGE, STORAGE_COMMITMENT, VERIFICATION
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from sgmri.errors import AssociationError, MalformedInstance
 from sgmri.settings import Listener
 from tests.faults import wire

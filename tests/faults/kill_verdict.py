@@ -13,7 +13,8 @@ from sqlalchemy import select
 from dicom_io.network import Destination
 from dicom_io.query import Level, find, get
 from dicom_io.services import Role, Use, for_use
-from dicom_io.spool import Spool, read_file_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_file_header
 from sgmri.lifecycle import FINAL_STATES, State
 from worker.journal import Journal, SeriesRow
 from worker.journal_tables import RESULTS

@@ -12,7 +12,8 @@ import pytest
 
 from dicom_io.network import echo
 from dicom_io.segments import Segments
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from plugin.listener import ListenerService, spool_dir
 from sgmri.settings import parse
 from tests import receivers

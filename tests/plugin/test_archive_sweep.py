@@ -12,7 +12,8 @@ from conformance.phantoms import make, write
 from dicom_io.archive import ArchivedSeries, listed
 from dicom_io.identity import MANUFACTURER
 from dicom_io.scu import sendable, store
-from dicom_io.spool import Spool, StoredInstance, series_key
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance, series_key
 from plugin.archive_sweep import ArchiveSweep, SweepThread, archive_peer, open_archive
 from plugin.demo import answers
 from plugin.parts import free_port, start_pacs, wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.spool import StoredInstance
+from dicom_io.stored import StoredInstance
 from plugin.indexer import Indexer
 from sgmri.errors import JournalBehind
 from worker.database import sqlite_url

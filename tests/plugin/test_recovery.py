@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from dicom_io.spool import Spool, StoredInstance, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance, read_header
 from plugin.indexer import received
 from plugin.recovery import index_spool
 from sgmri.lifecycle import Reason, State

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from dicom_io.blocks import memory
-from dicom_io.spool import Spool, StoredInstance, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import StoredInstance, read_header
 from plugin.cli.main import main
 from plugin.indexer import received
 from plugin.listener import ListenerService, outbox_dir, spool_dir

@@ -19,7 +19,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
 from conformance.phantoms import make_non_mr
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from plugin.dashboard.access import Role
 from plugin.dashboard.access.passwords import Passwords
 from plugin.dashboard.access.tables import open_tables

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.pacs import PacsBehaviour, SmallPacs
-from dicom_io.spool import read_header
+from dicom_io.stored import read_header
 from plugin.dispatch import Dispatcher
 from sgmri.interfaces import Frames, ReadingControl
 from sgmri.lifecycle import State

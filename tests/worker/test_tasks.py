@@ -10,7 +10,7 @@ from conformance.pacs import PacsBehaviour
 from conformance.phantoms import make_non_mr
 from dicom_io.kinds import ResultKind
 from dicom_io.profiles import Profile
-from dicom_io.spool import read_header
+from dicom_io.stored import read_header
 from sgmri.errors import EngineError, EngineUnavailable, MalformedInstance, OutOfMemory
 from sgmri.geometry import Box
 from sgmri.interfaces import ReadingControl

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from dicom_io.patient import PatientIdentity, read_patient
-from dicom_io.spool import KEY_LENGTH
+from dicom_io.stored import KEY_LENGTH
 from plugin.dashboard.access.visits import user_of, visit_of
 from sgmri.audit import Action
 from sgmri.errors import MalformedInstance

@@ -7,7 +7,8 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from dicom_io.blocks import MEMORY_BYTES
 from dicom_io.receiver.targets import Intake, file_meta
 from dicom_io.services import MR_IMAGE
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from tests.dicom_io.test_spool import encoded
 
 

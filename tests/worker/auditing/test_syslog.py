@@ -15,7 +15,8 @@ import trustme
 from lxml import etree
 from pydicom.sr.codedict import codes
 
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from sgmri.audit import Action, AuditEvent, Outcome
 from sgmri.audit_chain import NO_LINES, AuditLine
 from sgmri.errors import ConfigError

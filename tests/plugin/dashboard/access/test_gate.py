@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from conformance.phantom_headers import CANARIES
-from dicom_io.spool import Spool, read_header
+from dicom_io.spool import Spool
+from dicom_io.stored import read_header
 from plugin.dashboard.access import Role, bodies, gate
 from sgmri.settings import parse
 from tests.plugin.dashboard.access.small_dashboard import PASSWORD, Dashboard, log_in
