@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plugin.processes import PartFailed, Processes
 from plugin.rules import load_rules
 from plugin.settings import load
 from sgmri.settings import Settings
+from worker.audit import auditor
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +53,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "dashboard" or settings.dashboard.enabled:
         require_libraries()
     if arguments.what == "dashboard":
-        from plugin.dashboard.serving import serve  # needs the libraries, an extra
-
-        with audited(settings, "dashboard", arguments.config):
-            serve(settings)
+        _serve_dashboard(settings, arguments.config)
         return 0
     load_rules(settings.selection.rules)  # a mistake in them ends this process, not its children one by one
     return _serve_all(settings, arguments.config)
+
+
+def _serve_dashboard(settings: Settings, config: Path | None) -> None:
+    from plugin.dashboard.serving import serve  # these need the libraries, an extra
+    from plugin.engine_answers import EngineAnswers
+
+    remember = auditor(settings, "dashboard")
+    with audited(settings, "dashboard", config), closing(EngineAnswers(settings, remember)) as answers:
+        serve(settings, remember, answers if settings.dashboard.questions else None)
 
 
 def _stop_event() -> threading.Event:

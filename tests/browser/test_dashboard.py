@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from plugin.dashboard.access import Role
-from plugin.dashboard.answering import EngineAnswers
+from plugin.engine_answers import EngineAnswers
 from sgmri.audit import Action
 from sgmri.lifecycle import Reason, State
 from tests.browser.conftest import TIMEOUT_MS

@@ -11,8 +11,8 @@ import pytest
 from conformance.phantoms import CANARIES
 from dicom_io.source_pixels import SourcePixels
 from plugin.dashboard.access import Role
-from plugin.dashboard.answering import EngineAnswers
 from plugin.dashboard.ask import Said
+from plugin.engine_answers import EngineAnswers
 from sgmri import readings
 from sgmri.audit import Action, Outcome
 from sgmri.errors import ConfigError
