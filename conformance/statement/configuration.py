@@ -12,9 +12,12 @@ from conformance.statement.document import NOT_SUPPORTED, Section, Table
 from sgmri.outlets import Outlet
 from sgmri.settings import Peer, Settings, documented_keys
 
-COVERED = ("listener", "series", "delivery", "destination", "audit")
+COVERED = ("listener", "series", "delivery", "destination", "sweep", "audit")
 """The tables of the settings that concern DICOM services."""
-LEFT_OUT = ("storage", "selection", "broker", "queue", "worker", "retention", "access", "log")
+LEFT_OUT = (
+    *("storage", "selection", "broker", "queue", "worker", "retention", "dashboard", "access", "log"),
+    *("metrics", "traces", "alerts"),
+)
 """Those that do not: queue, retention and log-in are no services; URLs of journal and broker may hold passwords."""
 _FILES = ("secret_file", "tls.certificate", "tls.key", "tls.ca", "tls.crl")
 """Keys that name a file, of which is only said that there is one."""

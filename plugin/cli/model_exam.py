@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from plugin.cli.model_bundle import phantom_frames
 from sgmri import RESEARCH_USE_STATEMENT
@@ -28,6 +29,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"evaluate: expected the model stack, found no {error.name or 'part of it'}; {_STACK}"
         ) from None
+    _require_real(arguments.real)
     engines: dict[str, Engine] = {}
     if arguments.engine != "classical":
         engines[arguments.engine] = _engine(arguments)
@@ -83,6 +85,16 @@ def _strangers(engine: Engine, arguments: argparse.Namespace) -> dict[str, objec
     return facts
 
 
+def _require_real(folder: Path | None) -> None:
+    """Refuse a folder without real volumes before anything is painted or read."""
+    if folder is None:
+        return
+    from benchmark import real
+
+    if next(real.patients(folder), None) is None:
+        raise ConfigError(f"--real: expected a folder with volumes/ms_ljubljana_long, found none in {folder}")
+
+
 def _real(name: str, engine: Engine, arguments: argparse.Namespace) -> dict[str, object]:
     """Show real FLAIR where it is at hand."""
     if arguments.real is None:
@@ -90,8 +102,6 @@ def _real(name: str, engine: Engine, arguments: argparse.Namespace) -> dict[str,
     from benchmark import real
 
     results = real.examine_real(engine, arguments.real)
-    if not results:
-        raise ConfigError(f"--real: expected a folder with volumes/ms_ljubljana_long, found none in {arguments.real}")
     print()
     print(real.as_markdown(name, results))
     return {"real": [{key: getattr(one, key) for key in one.__slots__} for one in results]}

@@ -264,6 +264,7 @@ def test_a_test_alert_arrives_by_mail(
     """Over STARTTLS and after a log-in; a wrong password, a certificate of nobody's, and no password are said."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     (tmp_path / "password").write_text("wrong\n")
+    (tmp_path / "password").chmod(0o600)
     with mail_server(authority) as (box, port):
         email = {
             "host": "127.0.0.1",

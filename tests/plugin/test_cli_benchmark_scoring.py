@@ -64,8 +64,8 @@ def test_phantoms_from_building_to_the_leaderboard(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_embedded_model_sits_the_same_examination(tmp_path: Path) -> None:
-    """Grounded and classical on six phantoms: both scored, the grounded one with its calibration."""
-    text, scores = _to_the_table(_built(tmp_path / "benchmark", 6), tmp_path, "classical", "grounded")
+    """Grounded and classical on three phantoms: both scored, the grounded one with its calibration."""
+    text, scores = _to_the_table(_built(tmp_path / "benchmark", 3), tmp_path, "classical", "grounded")
     assert "| grounded | " in text
     accuracy = scores["grounded"].find(Level.VOLUME, Task.DETECTION, "accuracy")
     assert accuracy is not None and accuracy.value > 0.5

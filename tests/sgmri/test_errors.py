@@ -6,6 +6,8 @@ import pytest
 
 from sgmri import errors
 from sgmri.errors import (
+    AlertUndelivered,
+    AuditUnavailable,
     CommitmentFailed,
     EngineUnavailable,
     IncompleteSeries,
@@ -17,6 +19,7 @@ from sgmri.errors import (
     PeerUnavailable,
     SeriesError,
     SgmriError,
+    SpoolUnavailable,
     StoreRefused,
     UnsupportedSeries,
 )
@@ -35,8 +38,11 @@ def test_one_tree(error: type[Exception]) -> None:
 
 @every_class
 def test_only_what_may_pass_by_itself_is_retried(error: type[SgmriError]) -> None:
-    """Transient are an engine, a peer or memory that is not there now, and a journal behind; bad input never is."""
-    for_now = (EngineUnavailable, PeerUnavailable, OutOfMemory, MemoryShort, JournalBehind)
+    """Transient is what is not there now: engine, peer, memory, spool, journal, log or mail; bad input never is."""
+    for_now = (
+        *(EngineUnavailable, PeerUnavailable, OutOfMemory, MemoryShort, JournalBehind),
+        *(SpoolUnavailable, AuditUnavailable, AlertUndelivered),
+    )
     assert error.transient == (issubclass(error, for_now) and error is not PeerRejects)
 
 
