@@ -287,7 +287,7 @@ def test_a_test_alert_arrives_by_mail(
         monkeypatch.delenv("SGMRI_ALERTS_SMTP_PASSWORD")
         config(tmp_path, {**email, "password_file": str(tmp_path / "nothing")})
         assert main(command) == 2
-        assert "secret of alerts.email in its file" in capsys.readouterr().err
+        assert "expected a readable file with a secret" in capsys.readouterr().err
     (mail,) = box.mails
     assert box.recipients == ["one@hospital.example", "two@hospital.example"]
     assert box.was_encrypted
