@@ -1,8 +1,8 @@
 """Bytes on their way to disk in whole blocks, past the page cache where the file system can.
 
-What is synced at once is written from memory to disk without a copy in between: that takes half the time of a synced
-write through the page cache, and a fifth of the processor's (ADR 0017). Where the file system cannot, the same blocks
-go through the page cache.
+An append that is synced at once is written from memory to disk without a copy in between: that takes half the time of
+one through the page cache, and a fifth of the processor's (ADR 0017). Where the file system cannot, the same blocks go
+through the page cache.
 
 References
 ----------
@@ -113,19 +113,21 @@ class BlockWriter:
             piece = os.pread(stream.fileno(), min(end, self._written) - offset, self._start + offset)
         return piece + bytes(self._blocks[: max(0, end - self._written)])
 
-    def finish(self, head: bytes = b"", *, synced: bool = False) -> int:
-        """Write what is left, and zeros to the end of the block.
+    def finish(self, head: bytes = b"", *, padded: bool = True, synced: bool = False) -> int:
+        """Write what is left.
 
         Parameters
         ----------
         head
             What to write over the first bytes; these reach the disk last.
+        padded
+            Whether zeros follow to the end of the block, as a file needs that is open for writing past the page cache.
         synced
             Whether all of it, and the size of the file, are on stable storage on return.
 
         Returns
         -------
-        Where the blocks end in the file.
+        Where it ends in the file.
 
         Raises
         ------
@@ -133,19 +135,19 @@ class BlockWriter:
             If the disk refuses.
         """
         left = self.size_bytes - self._written
-        padded = whole_blocks(left)
-        self._blocks[left:padded] = bytes(padded - left)
+        end = whole_blocks(left) if padded else left
+        self._blocks[left:end] = bytes(end - left)
         if self.is_in_memory:
             self._blocks[: len(head)] = head
-            self._write(self._blocks[:padded], 0, _DSYNC if synced else 0)
+            self._write(self._blocks[:end], 0, _DSYNC if synced else 0)
         else:
-            self._write(self._blocks[:padded], self._written)
+            self._write(self._blocks[:end], self._written)
             if head:
                 self._blocks[:BLOCK_BYTES] = head + self._first[len(head) : BLOCK_BYTES]
                 self._write(self._blocks[:BLOCK_BYTES], 0)
         if synced and not (self.is_in_memory and _DSYNC):
             os.fdatasync(self._descriptor)
-        return self._start + self._written + padded
+        return self._start + self._written + end
 
     def _write(self, blocks: memoryview, offset: int, flags: int = 0) -> None:
         while blocks:

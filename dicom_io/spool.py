@@ -17,7 +17,6 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from dicom_io.blocks import direct_flag
 from dicom_io.quarantine import Quarantine
 from dicom_io.segments import Record, Segments
 from dicom_io.stored import KEY_LENGTH, SUFFIX, StoredInstance, read_file_header
@@ -50,7 +49,6 @@ class Spool:
         self._incoming = root / "incoming"
         self._token = secrets.token_hex(8)  # with a number: the name of a part
         self._numbers = count()
-        self._direct: int | None = None  # not yet known
         self._without_directory: set[str] = set()  # series that wait in segments; changed by who holds _placing
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
@@ -66,19 +64,6 @@ class Spool:
         if not os.path.exists(self._incoming):  # noqa: PTH110 - asked for every instance
             self._incoming.mkdir(mode=0o700, exist_ok=True)
         return self._incoming / f"{self._token}-{next(self._numbers)}{_PART}"
-
-    def open_part(self, path: Path) -> int:
-        """Make a new part file and open it for a :class:`dicom_io.blocks.BlockWriter`.
-
-        Raises
-        ------
-        OSError
-            If the disk refuses.
-        """
-        if self._direct is None:
-            # What is not synced is better off in the page cache
-            self._direct = direct_flag(path.parent) if self.synced else 0
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | self._direct, 0o600)
 
     def write_part(self, encoded: bytes) -> Path:
         """Write an instance to a new part file.
