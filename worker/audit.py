@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from sgmri.audit_chain import Head
 from sgmri.errors import AuditUnavailable
 from sgmri.settings import Settings
 from worker.auditing.files import AuditFiles, audit_dir, this_host
+from worker.auditing.floods import Floods
 from worker.auditing.heads import HeadKeeper
 from worker.database import open_database, sqlite_url
 
@@ -63,15 +65,19 @@ class _Writer:
     _lost: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _compared: bool = False
+    _floods: Floods = field(default_factory=lambda: Floods(time.monotonic))
 
     def __call__(self, event: AuditEvent) -> None:
+        head = None
         try:
             with self._lock:
-                head = self._write(event)
+                for one in self._floods.take(event):
+                    head = self._write(one)
         except OSError as error:
             self._failed(error)
             return
-        self.keeper.keep(head)
+        if head is not None:
+            self.keeper.keep(head)
 
     def _write(self, event: AuditEvent) -> Head:
         if not self._compared and (kept := self.keeper.kept()) is not None:
