@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.web.attacks import CHECKS, found_by
 from tests.web.target import running
 
-DEFAULT = "tests.web.small_app:create_app"
+DEFAULT = "tests.web.dashboard:create_app"
 
 
 def main() -> int:
