@@ -177,13 +177,13 @@ def test_a_question_is_asked_by_hand(page: Page, served: Served) -> None:
         page.goto(f"{served.url}{board.path}/readings/0")
         place, said = page.locator("#viewer"), page.locator("#said")
         expect(place).to_have_attribute("data-frame", re.compile("."))
-        page.get_by_label("Question").fill("Where is an abnormality, and on which frames?")
+        page.get_by_role("textbox", name="Question").fill("Where is an abnormality, and on which frames?")
         page.get_by_role("button", name="Ask").click()
         expect(said.locator("p.answer")).to_contain_text("frames", timeout=60_000)
         frames = {finding.frame_index + 1 for one in served.reading.tracklets for finding in one.findings}
         assert int(place.get_attribute("data-frame") or 0) in frames
         require_accessible(page)
-        page.get_by_label("Question").fill("Is it raining?")
+        page.get_by_role("textbox", name="Question").fill("Is it raining?")
         page.get_by_role("button", name="Ask").click()
         expect(said.locator("p.answer")).to_contain_text("not assessed", timeout=60_000)
     assert [event.who for event in board.audited if event.action is Action.ASK] == ["viewer-1", "viewer-1"]
