@@ -13,6 +13,7 @@ import hashlib
 import logging
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -160,10 +161,14 @@ def secured(connection: socket.socket, tls: Renewed) -> ssl.SSLSocket:
         If the peer has gone already; then it is closed.
     """
     try:
-        connection.getpeername()  # of one that has gone, wrap_socket would leave something open
         return tls.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    except OSError:
+    except OSError as error:
         connection.close()
+        # What wrap_socket had made of it, and holds its descriptor, is known only there
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            made = frame.f_locals.get("self")
+            if isinstance(made, ssl.SSLSocket):
+                made.close()
         raise
 
 

@@ -1,5 +1,6 @@
 """Secure associations of both receivers: with DCMTK, beside silent clients, and while certificates are renewed."""
 
+import os
 import shutil
 import socket
 import ssl
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from dicom_io.network import Destination, echo
 from dicom_io.scu import StoreScu, sendable
 from dicom_io.tls import Renewed, client_context, server_context
+from dicom_io.tls import secured as made_secure
 from sgmri.audit import Action, Outcome
 from sgmri.errors import ConfigError, PeerUnavailable
 from sgmri.settings import Peer
@@ -135,6 +137,20 @@ def test_a_client_that_is_gone_at_once_harms_nobody(
         echo(destination(place, scanner))
         assert place.refused == []
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_client_that_is_gone_leaves_nothing_open(tls: ListenerTls) -> None:
+    """A connection that was reset before it is made secure is closed at once, not when somebody collects garbage."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        connection, _ = listening.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        descriptor = connection.fileno()
+        with pytest.raises(OSError, match=r"reset|not connected"):
+            made_secure(connection, Renewed(partial(server_context, tls), tls.files))
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_who_is_refused_is_audited(secured: Secured, authority: Authority, scanner: OutletTls) -> None:
