@@ -15,6 +15,8 @@ import os
 import secrets
 from pathlib import Path
 
+from dicom_io.syncing import start_writing
+
 BLOCK_BYTES = 4096
 MEMORY_BYTES = 1 << 18
 """An instance of up to this is written in one piece."""
@@ -68,13 +70,19 @@ class BlockWriter:
         Memory of whole blocks; nobody else may use it meanwhile.
     start
         Where in the file, at a block.
+    begins
+        Whether the disk is to begin with what has come while the rest comes: for a file that is written through the
+        page cache and synced at the end.
     """
 
-    def __init__(self, path: Path, descriptor: int, blocks: memoryview, start: int = 0) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, blocks: memoryview, start: int = 0, *, begins: bool = False
+    ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._blocks = blocks
         self._start = start
+        self._begins = begins
         self._written = 0
         self._first = b""
         self.size_bytes = 0
@@ -100,6 +108,8 @@ class BlockWriter:
         if not self._written:
             self._first = bytes(self._blocks[:_FIRST_BYTES])
         self._write(self._blocks, self._written)
+        if self._begins:
+            start_writing(self._descriptor, self._start + self._written, len(self._blocks))
         self._written = self.size_bytes
 
     def read_at(self, offset: int, count: int) -> bytes:
