@@ -5,22 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sgmri.audit import Action, AuditEvent
+from sgmri.audit import Action, AuditEvent, Auditor
 from sgmri.settings import Settings
-from worker.audit import auditor
 from worker.auditing.files import audit_dir, this_host
 
 
 @contextmanager
-def audited(settings: Settings, process: str, config: Path | None) -> Iterator[None]:
+def audited(audit: Auditor, settings: Settings, process: str, config: Path | None) -> Iterator[None]:
     """Record that a process runs for as long as the block does.
 
     Parameters
     ----------
+    audit
+        Who remembers what the process does: what is held back until it stops is written then.
     settings
         The configuration.
     process
-        Its kind: listener, worker.
+        Its kind: listener, worker, dashboard.
     config
         The file of the settings; None for the defaults.
 
@@ -29,7 +30,6 @@ def audited(settings: Settings, process: str, config: Path | None) -> Iterator[N
     AuditUnavailable
         If the audit log cannot be written and must be.
     """
-    audit = auditor(settings, process)
     digest = _digest(config, settings.selection.rules)
     audit(AuditEvent(action=Action.START, who=process, detail=digest))
     last = audit_dir(settings) / this_host() / f"settings-{process}"

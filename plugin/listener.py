@@ -27,7 +27,7 @@ from plugin.rules import load_rules
 from plugin.settings import admitted_peers
 from plugin.sweeper import Sweeper
 from sgmri import logs
-from sgmri.audit import AuditEvent
+from sgmri.audit import AuditEvent, Auditor
 from sgmri.errors import AuditUnavailable
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
@@ -85,9 +85,13 @@ class ListenerService:
         The configuration.
     give_up
         Called when the audit log cannot be written and nothing more may be received for that (``audit.on_failure``).
+    audit
+        Who remembers; by default as the settings say.
     """
 
-    def __init__(self, settings: Settings, give_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, settings: Settings, give_up: Callable[[], None] = lambda: None, audit: Auditor | None = None
+    ) -> None:
         settings = admitted_peers(settings)
         self._settings = settings
         if not settings.storage.journal_url and set_aside_if_damaged(Path(settings.storage.state_dir)):
@@ -95,7 +99,7 @@ class ListenerService:
         self.journal = open_journal(settings)
         self._give_up = give_up
         self._stopped = threading.Event()
-        self._auditor = auditor(settings, "listener")
+        self._auditor = audit or auditor(settings, "listener")
         listener = settings.listener
         synced = listener.durability != "none"
         self._spool = Spool(spool_dir(settings), min_free_bytes=listener.min_free_bytes, synced=synced)

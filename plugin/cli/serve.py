@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"sgmri: --queues: expected {' or '.join(celery.QUEUES)}, found {arguments.queues!r}", file=sys.stderr
             )
             return 2
-        with audited(settings, "worker", arguments.config):
+        with audited(auditor(settings, "worker"), settings, "worker", arguments.config):
             celery.run(settings, queues)
         return 0
     if arguments.what == "dashboard" or settings.dashboard.enabled:
@@ -64,7 +64,7 @@ def _serve_dashboard(settings: Settings, config: Path | None) -> None:
     from plugin.engine_answers import EngineAnswers
 
     remember = auditor(settings, "dashboard")
-    with audited(settings, "dashboard", config), closing(EngineAnswers(settings, remember)) as answers:
+    with audited(remember, settings, "dashboard", config), closing(EngineAnswers(settings, remember)) as answers:
         serve(settings, remember, answers if settings.dashboard.questions else None)
 
 
@@ -83,8 +83,9 @@ def _listen(settings: Settings, config: Path | None) -> int:
         gave_up.set()
         stop.set()
 
-    service = ListenerService(settings, give_up)
-    with audited(settings, "listener", config):
+    remember = auditor(settings, "listener")
+    service = ListenerService(settings, give_up, remember)
+    with audited(remember, settings, "listener", config):
         try:
             service.start()
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,15 +17,20 @@ from dicom_io.scu import sendable, store
 from dicom_io.spool import Spool
 from plugin.beginnings import audited
 from plugin.cli.main import main
+from plugin.demo import answers
 from plugin.listener import ListenerService, spool_dir
+from plugin.parts import free_port, wait_until
+from plugin.processes import Processes
 from plugin.retention import Retention
 from plugin.settings import load
 from sgmri.audit import Action, AuditEvent, Outcome
-from sgmri.errors import AuditUnavailable, PeerUnavailable
+from sgmri.errors import AuditUnavailable, PeerRejects, PeerUnavailable
 from sgmri.lifecycle import State
 from sgmri.settings import parse
 from tests.worker.test_worklist import queue
+from worker.audit import auditor
 from worker.auditing.files import audit_dir, events_of, this_host
+from worker.auditing.floods import MOST_LINES
 from worker.database import sqlite_url
 from worker.journal import Journal
 from worker.journal_tables import SERIES
@@ -141,7 +147,7 @@ def test_a_start_says_which_settings_it_has(tmp_path: Path) -> None:
     Journal(sqlite_url(tmp_path)).close()
     for text in ("", "", "[series]\nquiet_period_s = 2\n"):
         config.write_text(config.read_text(encoding="utf-8") + text, encoding="utf-8")
-        with audited(load(config), "worker", config):
+        with audited(auditor(load(config), "worker"), load(config), "worker", config):
             pass
     events = written(tmp_path)
     assert [event.action for event in events] == [
@@ -166,5 +172,25 @@ def test_a_listener_that_must_record_gives_up(tmp_path: Path) -> None:
         assert gave_up.wait(30)
     finally:
         service.stop()
-    with pytest.raises(AuditUnavailable), audited(load(config), "listener", config):
+    with pytest.raises(AuditUnavailable), audited(auditor(load(config)), load(config), "listener", config):
         pass
+
+
+def test_a_flood_is_counted_until_the_listener_stops(tmp_path: Path) -> None:
+    """What the process held back of a stranger's calls stands before its end."""
+    port = free_port()
+    peers = '[[listener.peers]]\nae_title = "SCANNER"\n'
+    config = config_in(tmp_path, f"[listener]\nport = {port}\nmin_free_bytes = 1\n{peers}")
+    scanner = Destination(ae_title="SGMRI", host="127.0.0.1", port=port, calling_ae_title="SCANNER")
+    with Processes(tmp_path) as processes:
+        processes.start("listener", [sys.executable, "-m", "plugin.cli", "serve", "listener", "--config", str(config)])
+        wait_until(lambda: answers(scanner), processes, "the listener", timeout_s=60.0)
+        for _ in range(MOST_LINES + 3):
+            with pytest.raises(PeerRejects):
+                echo(replace(scanner, calling_ae_title="STRANGER"))
+        processes.stop_all()
+    events = written(tmp_path)
+    refused = [event for event in events if event.action is Action.REFUSE]
+    assert sum(event.count or 1 for event in refused) >= MOST_LINES + 3
+    assert refused[-1].count >= 3
+    assert events[-1].action is Action.STOP
