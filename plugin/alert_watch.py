@@ -3,15 +3,12 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from plugin.alerts import Alert, Desk, Kind, Turn
 from plugin.retention import Retention
 from sgmri.lifecycle import State
 from sgmri.settings import Settings
-from worker.auditing.files import audit_dir
-from worker.auditing.verification import verify
-from worker.database import open_database, sqlite_url
+from worker.auditing.verification import reports
 from worker.delivery import breakers
 from worker.journal import Journal
 from worker.timeline import Tail
@@ -106,13 +103,10 @@ class Watch:
 
 def broken_audits(settings: Settings) -> Iterator[str]:
     """Yield the hosts whose audit log is not what was written; one that cannot be read is no better."""
-    engine = open_database(settings.storage.journal_url or sqlite_url(Path(settings.storage.state_dir)))
     try:
-        yield from (report.host for report in verify(audit_dir(settings), engine) if report.faults)
+        yield from (report.host for report in reports(settings) if report.faults)
     except OSError:
         yield "(cannot be read)"
-    finally:
-        engine.dispose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

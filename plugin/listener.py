@@ -35,7 +35,7 @@ from worker.app import create_app
 from worker.audit import auditor
 from worker.auditing.identities import identities
 from worker.auditing.syslog import start_shipping
-from worker.database import set_aside_if_damaged, sqlite_url
+from worker.database import journal_url, set_aside_if_damaged
 from worker.destinations import targets
 from worker.journal import Journal
 from worker.outbox import Outbox
@@ -45,9 +45,8 @@ _log = logging.getLogger(__name__)
 
 def open_journal(settings: Settings) -> Journal:
     """Open the journal that the settings name, making the state directory if needed."""
-    state_dir = Path(settings.storage.state_dir)
-    make_directory(state_dir)
-    return Journal(settings.storage.journal_url or sqlite_url(state_dir))
+    make_directory(Path(settings.storage.state_dir))
+    return Journal(journal_url(settings))
 
 
 def spool_dir(settings: Settings) -> Path:

@@ -5,7 +5,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sgmri.audit import Action, AuditEvent, Auditor, Outcome
 from sgmri.audit_chain import Head
@@ -14,7 +13,7 @@ from sgmri.settings import Settings
 from worker.auditing.files import AuditFiles, audit_dir, this_host
 from worker.auditing.floods import Floods
 from worker.auditing.heads import HeadKeeper
-from worker.database import open_database, sqlite_url
+from worker.database import journal_url, open_database
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def auditor(settings: Settings, process: str = "sgmri") -> Auditor:
         If the journal's URL cannot be used.
     """
     host = this_host()
-    engine = open_database(settings.storage.journal_url or sqlite_url(Path(settings.storage.state_dir)))
+    engine = open_database(journal_url(settings))
     keeper = HeadKeeper(engine, host, _now)
     files = AuditFiles(
         directory=audit_dir(settings) / host,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from sgmri.errors import ConfigError
+from sgmri.settings import Settings
 
 _RESTART_S = 10.0
 _FILE_NAME = "journal.sqlite"
@@ -21,6 +22,11 @@ _FILE_NAME = "journal.sqlite"
 def sqlite_url(state_dir: Path) -> str:
     """Return the URL of the journal in a state directory."""
     return f"sqlite:///{state_dir / _FILE_NAME}"
+
+
+def journal_url(settings: Settings) -> str:
+    """Return the URL of the journal that the settings name."""
+    return settings.storage.journal_url or sqlite_url(Path(settings.storage.state_dir))
 
 
 def set_aside_if_damaged(state_dir: Path) -> Path | None:

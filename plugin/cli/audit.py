@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.settings import load
 from sgmri.audit_chain import AuditLine
 from sgmri.errors import ConfigError, SgmriError
+from worker.auditing import verification
 from worker.auditing.files import audit_dir, events_of
-from worker.auditing.verification import ChainReport, verify
-from worker.database import open_database, sqlite_url
+from worker.auditing.verification import ChainReport
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -47,17 +47,14 @@ def _time(text: str) -> str:
 def run_verify(arguments: argparse.Namespace) -> int:
     """Examine; 1 if anything is wrong, with every fault named by its line."""
     settings = load(arguments.config)
-    engine = open_database(settings.storage.journal_url or sqlite_url(Path(settings.storage.state_dir)))
     try:
-        reports = list(verify(audit_dir(settings), engine))
+        reports = list(verification.reports(settings))
     except OSError as error:
         raise ConfigError(f"expected an audit log that can be read, found {error.strerror}; who are you?") from None
     except SQLAlchemyError as error:
         raise SgmriError(
             f"expected the journal, which knows where the audit log ends, found {type(error).__name__}; start it first"
         ) from None
-    finally:
-        engine.dispose()
     good = not any(report.faults for report in reports)
     if arguments.json:
         print(json.dumps({"good": good, "hosts": [_mapping(report) for report in reports]}, indent=2))

@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 
 from sgmri.audit_chain import NO_LINES
 from sgmri.audit_faults import Fault, faults
-from worker.auditing.files import LOCK, lines_of, locked
+from sgmri.settings import Settings
+from worker.auditing.files import LOCK, audit_dir, lines_of, locked
 from worker.auditing.heads import heads_in
+from worker.database import journal_url, open_database
 
 _SETTLE_S = 2.0
 _LOOK_S = 0.1
@@ -49,6 +51,15 @@ def verify(root: Path, engine: Engine, *, sleep: Callable[[float], None] = time.
     there = {path.name for path in root.iterdir() if path.is_dir()} if root.exists() else set()
     for host in sorted(there | set(heads_in(engine))):
         yield _examine(root / host, engine, sleep)
+
+
+def reports(settings: Settings) -> Iterator[ChainReport]:
+    """Examine the logs that the settings name, against the journal that they name; raises as :func:`verify`."""
+    engine = open_database(journal_url(settings))
+    try:
+        yield from verify(audit_dir(settings), engine)
+    finally:
+        engine.dispose()
 
 
 def _examine(directory: Path, engine: Engine, sleep: Callable[[float], None]) -> ChainReport:
