@@ -6,15 +6,20 @@ PS3.8 9.3.4 (A-ASSOCIATE-RJ), PS3.15 B.12
 """
 
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_io.tls import fingerprint
+from dicom_io.receipts import peer_name, refusal
+from dicom_io.tls import fingerprint, is_refusal, reason
+from sgmri.audit import Auditor
 from sgmri.settings import Peer
 from sgmri.settings_tls import fingerprints
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,32 @@ def caller_of(connection: socket.socket | None, address: str) -> Caller:
         fingerprint=fingerprint(connection),
         names=frozenset(str(value).lower() for _, value in named),
     )
+
+
+def shake_hands(connection: ssl.SSLSocket, address: str, *, timeout_s: float, audit: Auditor) -> bool:
+    """Shake hands with a caller; False where it failed, and who was refused in it is remembered.
+
+    Parameters
+    ----------
+    connection, address
+        The accepted connection, of which nothing is read yet, and where it comes from.
+    timeout_s
+        Of the whole handshake.
+    audit
+        Who remembers.
+    """
+    connection.settimeout(timeout_s)
+    try:
+        connection.do_handshake()
+    except OSError as error:
+        if is_refusal(error):
+            why = reason(error)
+            _log.warning("secure connection from %s refused: %s", address, why)
+            audit(refusal(peer_name("", address), f"TLS: {why}"))
+        else:
+            _log.warning("secure connection from %s ended: it was silent, too slow, or gone", address)
+        return False
+    return True
 
 
 def objection(peers: Sequence[Peer], calling_ae_title: str, caller: Caller) -> str:

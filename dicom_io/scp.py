@@ -126,7 +126,7 @@ class StorageScp:
                 server_class=SecureAssociationServer,
                 tls=self._tls,
                 handshake_timeout_s=self._settings.request_timeout_s,
-                refused=self._not_secured,
+                audit=self._callbacks.audit,
             )
             self._ae._servers.append(self._secure)  # as start_server does, which knows no server of ours
             threading.Thread(target=self._secure.serve_forever, name="accept", daemon=True).start()
@@ -198,10 +198,6 @@ class StorageScp:
             event.assoc.acse.send_reject(*Rejection.CONGESTION.fields)
             self._refused(event.assoc, Rejection.CONGESTION.fields)
             event.assoc.kill()
-
-    def _not_secured(self, address: str, why: str) -> None:
-        _log.warning("secure connection from %s refused: %s", address, why)
-        self._callbacks.audit(refusal(peer_name("", address), f"TLS: {why}"))
 
     def _store(self, event: evt.Event) -> StoreStatus:
         request: Any = event.request

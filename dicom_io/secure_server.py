@@ -3,17 +3,15 @@
 pynetdicom shakes hands in the thread that accepts: one silent client would keep everybody out.
 """
 
-import logging
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_io.tls import Renewed, is_refusal, reason, secured
-
-_log = logging.getLogger(__name__)
+from dicom_io.callers import shake_hands
+from dicom_io.tls import Renewed, secured
+from sgmri.audit import Auditor
 
 
 class SecureAssociationServer(ThreadedAssociationServer):
@@ -25,8 +23,8 @@ class SecureAssociationServer(ThreadedAssociationServer):
         The context of connections to come.
     handshake_timeout_s
         Limit of a whole handshake.
-    refused
-        Called with the address of a client whose handshake failed, and why.
+    audit
+        Who remembers whose handshake failed.
     """
 
     def __init__(
@@ -34,12 +32,12 @@ class SecureAssociationServer(ThreadedAssociationServer):
         *arguments: Any,
         tls: Renewed,
         handshake_timeout_s: float,
-        refused: Callable[[str, str], None],
+        audit: Auditor,
         **options: Any,
     ) -> None:
         self._tls = tls
         self._handshake_timeout_s = handshake_timeout_s
-        self._refused = refused
+        self._audit = audit
         super().__init__(*arguments, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -50,16 +48,9 @@ class SecureAssociationServer(ThreadedAssociationServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Shake hands, then serve the association."""
         assert isinstance(request, ssl.SSLSocket)
-        request.settimeout(self._handshake_timeout_s)
-        try:
-            request.do_handshake()
-        except OSError as error:
-            if is_refusal(error):
-                self._refused(str(client_address[0]), reason(error))
-            else:
-                _log.warning("secure connection from %s ended: it was silent, too slow, or gone", client_address[0])
-        else:
+        address = str(client_address[0])
+        if shake_hands(request, address, timeout_s=self._handshake_timeout_s, audit=self._audit):
             request.settimeout(None)  # as pynetdicom expects it
             super().process_request_thread(request, client_address)
-            return
-        self.shutdown_request(request)
+        else:
+            self.shutdown_request(request)

@@ -16,14 +16,13 @@ import threading
 from contextlib import suppress
 from functools import partial
 
-from dicom_io.callers import caller_of
-from dicom_io.receipts import peer_name, refusal
+from dicom_io.callers import caller_of, shake_hands
 from dicom_io.receiver.admission import Admission
 from dicom_io.receiver.association import Association, Place
 from dicom_io.receiver.negotiation import supported_contexts
 from dicom_io.scp import Callbacks
 from dicom_io.spool import Spool
-from dicom_io.tls import Renewed, is_refusal, reason, secured, server_context
+from dicom_io.tls import Renewed, secured, server_context
 from sgmri.settings import Listener
 
 _log = logging.getLogger(__name__)
@@ -151,7 +150,9 @@ class Receiver:
     def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if isinstance(connection, ssl.SSLSocket) and not self._shake_hands(connection, address):
+            if isinstance(connection, ssl.SSLSocket) and not shake_hands(
+                connection, address, timeout_s=self._settings.request_timeout_s, audit=self._place.callbacks.audit
+            ):
                 return
             caller = caller_of(connection, address)
             Association(self._place, connection, caller, lambda: self._accepted(connection)).run()
@@ -159,19 +160,6 @@ class Receiver:
             _log.error("an association ended by a bug", exc_info=error)
         finally:
             self._end(connection)
-
-    def _shake_hands(self, connection: ssl.SSLSocket, address: str) -> bool:
-        connection.settimeout(self._settings.request_timeout_s)  # of the whole handshake
-        try:
-            connection.do_handshake()
-        except OSError as error:
-            if is_refusal(error):
-                _log.warning("secure connection from %s refused: %s", address, reason(error))
-                self._place.callbacks.audit(refusal(peer_name("", address), f"TLS: {reason(error)}"))
-            else:
-                _log.warning("secure connection from %s ended: it was silent, too slow, or gone", address)
-            return False
-        return True
 
     def _accepted(self, connection: socket.socket) -> None:
         with self._lock:
