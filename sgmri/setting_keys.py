@@ -1,5 +1,6 @@
 """How a setting is declared, and the checks that several tables share."""
 
+import ipaddress
 import re
 from dataclasses import field
 from typing import Any
@@ -25,6 +26,14 @@ def check_ae_title(path: str, ae_title: str) -> None:
     stripped = ae_title.strip()
     if not stripped or len(ae_title) > _MAX_AE_TITLE or "\\" in ae_title or not ae_title.isascii():
         raise ConfigError(f"{path}: expected an AE title of 1 to 16 ASCII characters without backslash (PS3.5 6.2)")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address, or the name localhost, is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_port(path: str, port: int) -> None:

@@ -34,9 +34,8 @@ from worker.leases import this_worker
 from worker.outbox import ResultRow
 from worker.pipeline import to_reading
 from worker.rendering import render
-from worker.revisions import earlier_readings
+from worker.revisions import earlier_readings, next_generation
 from worker.tasks import READING_FILE, Workplace, write_form
-from worker.worklist import entry
 
 STAGE = "asked"
 """What the timeline calls it."""
@@ -330,18 +329,7 @@ def _take(place: Workplace, row: SeriesRow) -> None:
     journal, now = place.journal, place.journal.clock()
     queued = replace(row, state=State.QUEUED, generation=row.generation + 1, lease_owner=None)
     with journal.begin() as connection:
-        done = journal.move_within(
-            connection,
-            row,
-            State.QUEUED,
-            generation=queued.generation,
-            completed_at=now,
-            attempts=0,
-            deliveries=0,
-            lease_owner=None,
-            lease_until=0.0,
-            **entry(row.lane, now, place.settings.queue),
-        )
+        done = journal.move_within(connection, row, State.QUEUED, **next_generation(row, now, place.settings.queue))
         if not done or not journal.lease_within(connection, queued, this_worker(), place.settings.worker.lease_s):
             raise _busy()
 

@@ -7,6 +7,7 @@ one that was taken back counts no more (ADR 0016).
 import logging
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -117,6 +118,19 @@ def edition(journal: Journal, row: SeriesRow) -> int:
     )
 
 
+def next_generation(row: SeriesRow, now: float, queue: Queue) -> dict[str, Any]:
+    """Return what a series that was read is queued with for another reading."""
+    return {
+        "generation": row.generation + 1,
+        "completed_at": now,  # the time of the new reading: two readings of one time could not be told apart
+        "attempts": 0,
+        "deliveries": 0,
+        "lease_owner": None,
+        "lease_until": 0.0,
+        **entry(row.lane, now, queue),
+    }
+
+
 def read_again(journal: Journal, row: SeriesRow, queue: Queue) -> bool:
     """Queue a series that was read for another reading, by the engine as it is now: a generation of its own.
 
@@ -134,17 +148,7 @@ def read_again(journal: Journal, row: SeriesRow, queue: Queue) -> bool:
     now = journal.clock()
     if State.QUEUED not in TRANSITIONS[row.state] or is_in_hand(journal, row) or not readings(journal, row.series_key):
         return False
-    done = journal.move(
-        row,
-        State.QUEUED,
-        generation=row.generation + 1,
-        completed_at=now,  # the time of the new reading: two readings of one time could not be told apart
-        attempts=0,
-        deliveries=0,
-        lease_owner=None,
-        lease_until=0.0,
-        **entry(row.lane, now, queue),
-    )
+    done = journal.move(row, State.QUEUED, **next_generation(row, now, queue))
     if done:
         journal.log(journal.series(row.series_key), "read again")
     return done

@@ -13,6 +13,7 @@ from sgmri.lanes import Lane
 from sgmri.lifecycle import Reason, State
 from worker.journal import Journal, SeriesRow, series_row
 from worker.journal_tables import EVENTS, SERIES, WORKLIST
+from worker.timeline import BEGINS
 
 _STAGES = {
     State.RECEIVING: "receiving",
@@ -23,8 +24,6 @@ _STAGES = {
     State.STORED: "committing",
 }
 """What a series does while it is in a state that does not last."""
-_BEGINNINGS = frozenset({"first instance", "grown", "restored"})
-"""Lines of the timeline with which a generation begins to be received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +176,7 @@ def stages(journal: Journal, *, since: float, limit: int) -> tuple[Stage, ...]:
 
 def _between(series_key: str, lines: Sequence[tuple[float, str]]) -> Iterator[Stage]:
     """Yield what lies between the states of one generation."""
-    entered = [
-        (at, State.RECEIVING if line in _BEGINNINGS else State(line))
-        for at, line in lines
-        if line in _BEGINNINGS or line in State.__members__
-    ]
+    entered = [(at, BEGINS[line]) for at, line in lines if line in BEGINS]
     for (at, state), (ended_at, _) in pairwise(entered):
         if state in _STAGES:
             yield Stage(

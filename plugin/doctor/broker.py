@@ -8,7 +8,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from plugin.doctor.check import Check, fault, good, note
 from plugin.doctor.clocks import clock_check
-from plugin.doctor.secrets import is_loopback, is_weak
+from plugin.doctor.secrets import is_weak
+from sgmri.setting_keys import is_loopback
 from sgmri.settings import Settings
 
 _ASK_S = 2.0

@@ -22,9 +22,9 @@ from dicom_io.services import (
 )
 from plugin.archive_sweep import archive_outlet, archive_peer
 from plugin.doctor.check import Check, fault, good, note
-from plugin.doctor.secrets import is_loopback
 from sgmri.errors import ConfigError, PeerRejects, PeerUnavailable, StoreRefused
 from sgmri.outlets import Outlet
+from sgmri.setting_keys import is_loopback
 from sgmri.settings import Settings
 from worker.destinations import open_sender, open_web, peer
 

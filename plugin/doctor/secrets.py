@@ -1,6 +1,6 @@
 """Passwords that are none."""
 
-import ipaddress
+from sgmri.setting_keys import is_loopback
 
 _LEAST = 8
 _TRIED_FIRST = frozenset(
@@ -15,11 +15,3 @@ def is_weak(host: str | None, password: object) -> bool:
         return False
     text = str(password or "")
     return len(text) < _LEAST or text.lower() in _TRIED_FIRST
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is of this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,6 +1,5 @@
 """Access to the dashboard in one piece: what its application takes, and what must be so before it serves."""
 
-import ipaddress
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from plugin.dashboard.access.tables import open_tables
 from plugin.dashboard.access.users import Users
 from sgmri.audit import Auditor
 from sgmri.errors import ConfigError
+from sgmri.setting_keys import is_loopback
 from sgmri.settings import Settings
 from worker.audit import auditor as auditor_of
 
@@ -131,7 +131,7 @@ class Access:
         ConfigError
             Saying what is missing.
         """
-        if _is_loopback(host):
+        if is_loopback(host):
             return
         where = f"the dashboard on {host}, which other machines reach"
         if not self._settings.public_url or not self._settings.proxies:
@@ -165,10 +165,3 @@ class Access:
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=2,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
