@@ -4,20 +4,18 @@ Runs in a thread of the listener process, at its start and on a schedule, and on
 """
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from dicom_io.archive import Archive, ArchivedSeries, DimseArchive
 from dicom_io.network import Destination
 from dicom_io.services import Role, Use, for_use
 from dicom_io.spool import Spool
 from dicom_io.stored import StoredInstance, read_header
+from plugin.periodic import Periodic
 from sgmri import logs
 from sgmri.audit import Action, AuditEvent, Auditor, Outcome
 from sgmri.errors import ConfigError, MalformedInstance, PeerUnavailable, SgmriError
@@ -33,7 +31,6 @@ _log = logging.getLogger(__name__)
 _MOST_TRIES = 3
 """A series that lacks instances even then has some that cannot be had: it is left until it grows, or the next start."""
 _AGAIN_S = 60.0
-_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,32 +149,24 @@ class SweepThread:
     def __init__(self, settings: Settings, sweep: ArchiveSweep) -> None:
         self._settings = settings
         self._sweep = sweep
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="archive-sweep", daemon=True)
+        again_s = min(_AGAIN_S, settings.sweep.period_s)
+        self._periodic = Periodic("archive-sweep", self._step, again_s, first_s=0.0)
 
     def start(self) -> None:
         """Begin to sweep in a thread."""
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """End after the series in hand, or leave it to the next start if it takes long."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        self._periodic.stop()
 
-    def _run(self) -> None:
-        pause_s = 0.0
-        while not self._stop.wait(pause_s):
-            pause_s = min(_AGAIN_S, self._settings.sweep.period_s)
-            try:
-                self._sweep.run(self._stop.wait)
-                pause_s = self.pause_s(time.time())
-            except SgmriError as error:
-                _log.warning("the archive was not swept: %s", error)
-            except SQLAlchemyError as error:
-                _log.error("the journal cannot be used now", exc_info=error)
-            except Exception as error:  # noqa: BLE001 - border: the thread must outlive one odd answer
-                _log.error("the archive was not swept by a bug", exc_info=error)
+    def _step(self) -> float | None:
+        try:
+            self._sweep.run(self._periodic.wait)
+        except SgmriError as error:
+            _log.warning("the archive was not swept: %s", error)
+            return None
+        return self.pause_s(time.time())
 
     def pause_s(self, now: float) -> float:
         """Return how long after ``now`` (epoch, seconds) the next run comes."""

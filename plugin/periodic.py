@@ -18,15 +18,20 @@ class Periodic:
     name
         What it is, for the log.
     step
-        Does it once.
+        Does it once; it may return another pause until the next time, in seconds.
     period_s
         Pause between two steps, in seconds.
+    first_s
+        Pause before the first one, in seconds; None: as between two.
     """
 
-    def __init__(self, name: str, step: Callable[[], None], period_s: float) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], float | None], period_s: float, *, first_s: float | None = None
+    ) -> None:
         self._name = name
         self._step = step
         self._period_s = period_s
+        self._first_s = period_s if first_s is None else first_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -40,10 +45,16 @@ class Periodic:
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait within a step; True when it is to end."""
+        return self._stop.wait(seconds)
+
     def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
+        pause_s = self._first_s
+        while not self._stop.wait(pause_s):
+            pause_s = self._period_s
             try:
-                self._step()
+                pause_s = self._step() or self._period_s
             except SQLAlchemyError as error:
                 _log.warning("%s: the journal is away (%s); trying again", self._name, type(error).__name__)
             except Exception as error:  # noqa: BLE001 - border: the thread must outlive one bad step
