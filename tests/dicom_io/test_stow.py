@@ -1,13 +1,12 @@
 """STOW-RS against an origin server whose answers are told, over real HTTP on loopback."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from dicom_io.statuses import Outcome
 from dicom_io.stow import StowUserAgent
 from sgmri.errors import ConfigError, PeerBusy, PeerUnavailable, StoreRefused
 from sgmri.settings import Settings, parse
+from tests.http_servers import serving
 from worker.destinations import open_sender
 
 Answer = tuple[int, object]
@@ -76,13 +76,9 @@ def origin() -> Iterator[Origin]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        told.url = f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+    with serving(Handler) as url:
+        told.url = f"{url}/dicom-web"
         yield told
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """STOW-RS over https: whom we believe, and what we show."""
 
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from sgmri.errors import ConfigError, PeerUnavailable
 from sgmri.settings import parse
 from sgmri.settings_tls import OutletTls
 from tests.certificates import Authority, Pair
+from tests.http_servers import serving
 from worker.destinations import open_sender
 
 
@@ -49,13 +49,8 @@ def origin(authority: Authority, server: Pair) -> Iterator[tuple[str, list[str]]
     context.load_verify_locations(authority.ca)
     context.verify_mode = ssl.CERT_REQUIRED
     _NothingFound.shown.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _NothingFound) as http:
-        http.socket = context.wrap_socket(http.socket, server_side=True)
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"https://127.0.0.1:{http.server_address[1]}/dicom-web", _NothingFound.shown
-        http.shutdown()
-        thread.join()
+    with serving(_NothingFound, context=context) as url:
+        yield f"{url}/dicom-web", _NothingFound.shown
 
 
 def test_only_the_right_server_learns_anything(

@@ -5,13 +5,12 @@ import hashlib
 import hmac
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from sgmri.audit import Action, AuditEvent
 from sgmri.errors import AlertUndelivered, ConfigError
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import parse
+from tests.http_servers import serving
 from tests.worker.place import Clock
 from tests.worker.test_worklist import queue
 from worker.audit import auditor
@@ -327,13 +327,8 @@ def hook() -> Iterator[Hook]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        hook.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Handler) as hook.url:
         yield hook
-        server.shutdown()
-        thread.join()
 
 
 def webhook(hook: Hook, waited_s: list[float] | None = None) -> WebhookChannel:

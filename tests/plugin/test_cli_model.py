@@ -5,9 +5,8 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from plugin.checkpoints import EXPECTED_8B_PARAMETERS, check_size, count_paramet
 from plugin.cli.main import main
 from sgmri import RESEARCH_USE_STATEMENT
 from sgmri.errors import EngineError
+from tests.http_servers import serving
 from worker.engine.bundle import Bundle, seal
 from worker.engine.manifest import Manifest
 
@@ -294,15 +294,8 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Hub) as url:
+        yield url
 
 
 def pull(tmp_path: Path, repository: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -3,11 +3,10 @@
 import gzip
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from dicom_io.spool import Spool
 from plugin.traces import Exporter, trace_id
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings, parse
+from tests.http_servers import serving
 from tests.worker.place import Clock, NegativeEngine, Place, small
 from tests.worker.test_worklist import queue
 from worker.database import sqlite_url
@@ -63,13 +63,9 @@ def collector() -> Iterator[Collector]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector.url = f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Handler) as url:
+        collector.url = f"{url}/v1/traces"
         yield collector
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from conformance.pacs import SmallPacs
 from conformance.phantoms import make, write
 from dicom_io.spool import Spool
 from sgmri.interfaces import Engine
 from sgmri.settings import Settings, parse
-from tests.worker.place import Clock, NegativeEngine, Place
+from tests.worker.place import Clock, NegativeEngine, Place, small
 from worker.journal import Journal
 from worker.tasks import Workplace
 
@@ -35,6 +36,13 @@ def make_place(tmp_path: Path, journal_url: str) -> Iterator[Callable[[Settings]
 
     yield made
     journal.close()
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[SmallPacs]:
+    """A destination."""
+    with small(tmp_path) as pacs:
+        yield pacs
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sgmri.lifecycle import Reason, State
 from sgmri.questions import Answer, Presence, Question, QuestionKind, Unanswered
 from sgmri.readings import EngineIdentity
 from sgmri.settings import Settings
-from tests.worker.place import NegativeEngine, Place, delivering_to, small
+from tests.worker.place import NegativeEngine, Place, delivering_to
 from worker import asking
 from worker.asking import Asked
 from worker.database import sqlite_url
@@ -69,12 +69,6 @@ class TalkingEngine(NegativeEngine):
 def journal_url(tmp_path: Path) -> str:
     """SQLite alone: what is asked of the journal here, its own tests ask of both databases."""
     return sqlite_url(tmp_path)
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[SmallPacs]:
-    with small(tmp_path) as pacs:
-        yield pacs
 
 
 @pytest.fixture

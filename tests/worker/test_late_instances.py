@@ -1,6 +1,6 @@
 """Instances that come late: before the reading's end, before its delivery, after it, and such as change nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from conformance.pacs import SmallPacs
 from sgmri.lifecycle import Reason, State
 from sgmri.settings import Settings
-from tests.worker.place import Place, delivering_to, small
+from tests.worker.place import Place, delivering_to
 from worker.database import sqlite_url
 from worker.outbox import Outbox
 from worker.revisions import ReadingRow, readings
@@ -21,12 +21,6 @@ from worker.revisions import ReadingRow, readings
 def journal_url(tmp_path: Path) -> str:
     """SQLite alone: what is asked of the journal here, its own tests ask of both databases."""
     return sqlite_url(tmp_path)
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[SmallPacs]:
-    with small(tmp_path) as pacs:
-        yield pacs
 
 
 @pytest.fixture

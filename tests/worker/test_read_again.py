@@ -1,6 +1,6 @@
 """The same series read again, by another engine or after a retraction; and readings that are taken back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from sgmri.questions import Answer, QuestionSet
 from sgmri.readings import EngineIdentity, from_json
 from sgmri.settings import Queue, Settings, parse
 from tests.worker.one_box_engine import OneBoxEngine
-from tests.worker.place import Place, delivering_to, small
+from tests.worker.place import Place, delivering_to
 from worker.database import sqlite_url
 from worker.destinations import peer
 from worker.outbox import Outbox
@@ -56,12 +56,6 @@ class Model:
 def journal_url(tmp_path: Path) -> str:
     """SQLite alone: what is asked of the journal here, its own tests ask of both databases."""
     return sqlite_url(tmp_path)
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[SmallPacs]:
-    with small(tmp_path) as pacs:
-        yield pacs
 
 
 @pytest.fixture(name="files")

@@ -4,9 +4,8 @@ import base64
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ import pytest
 from plugin.cli.main import main
 from plugin.viewer import ohif
 from sgmri.errors import ConfigError, PeerUnavailable
+from tests.http_servers import serving
 
 FILES = {
     "package/LICENSE": b"MIT",
@@ -61,15 +61,11 @@ class Registry(BaseHTTPRequestHandler):
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A registry that has the package, set as npm's; the cache is empty."""
     Registry.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}/npm"
+    with serving(Registry) as root:
+        url = f"{root}/npm"
         monkeypatch.setenv("NPM_CONFIG_REGISTRY", url)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         yield url
-        server.shutdown()
-        thread.join()
 
 
 def test_the_viewer_is_fetched_once(registry: str) -> None:

@@ -1,9 +1,8 @@
 """The viewer's web application, over real HTTP to a PACS's DICOMweb that notes what it is asked."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -12,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from plugin.viewer.web import create_app, deep_link
+from tests.http_servers import serving
 
 
 class DicomWeb(BaseHTTPRequestHandler):
@@ -45,14 +45,11 @@ def dist(tmp_path: Path) -> Path:
 def client(dist: Path) -> Iterator[TestClient]:
     """A browser in front of the application."""
     DicomWeb.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), DicomWeb) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        app = create_app(dist, f"http://127.0.0.1:{server.server_address[1]}/root")
-        with TestClient(app, base_url="http://127.0.0.1:3000") as client:
-            yield client
-        server.shutdown()
-        thread.join()
+    with (
+        serving(DicomWeb) as url,
+        TestClient(create_app(dist, f"{url}/root"), base_url="http://127.0.0.1:3000") as client,
+    ):
+        yield client
 
 
 @pytest.mark.parametrize("resource", ["studies", "studies/1.2/series/1.3/instances/1.4/frames/1,2", "studies/1/bulk/7"])
