@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -40,6 +41,7 @@ def auditor(settings: Settings, process: str = "sgmri") -> Auditor:
     host = this_host()
     engine = open_database(journal_url(settings))
     keeper = HeadKeeper(engine, host, _now)
+    weakref.finalize(keeper, engine.dispose)  # who remembers is only called and has no end of its own
     files = AuditFiles(
         directory=audit_dir(settings) / host,
         process=process,

@@ -1,12 +1,15 @@
 """The audit log on the disk: processes that write at a time, rotation, crashes, a disk that refuses."""
 
+import gc
 import json
 import logging
 import multiprocessing
 import resource
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from plugin.cli.main import main
 from sgmri.audit import Action, AuditEvent
@@ -154,6 +157,31 @@ def test_the_journal_may_be_away(tmp_path: Path) -> None:
     write = auditor(settings)
     write(EVENT)
     assert [line.seq for line in events_of(log_dir(settings))] == [1]
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_an_auditor_that_is_forgotten_keeps_no_connection(tmp_path: Path, postgres_url: str) -> None:
+    """Auditors have no end of their own: none of their connections to a server is left to the garbage collector."""
+    journal = Journal(postgres_url)
+    write = auditor(parse({"storage": {"state_dir": str(tmp_path), "journal_url": postgres_url}}))
+    write(EVENT)
+    assert connections(journal) == 2
+    del write
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while connections(journal) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)  # the server takes note of it in its own time
+    assert connections(journal) == 1
+    journal.close()
+
+
+def connections(journal: Journal) -> int:
+    """Return how many clients the journal's server has."""
+    with journal.look() as connection:
+        clients = connection.execute(
+            text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        )
+        return int(clients.scalar_one())
 
 
 def test_show_prints_who_did_what(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
