@@ -212,6 +212,8 @@ def run(settings: Settings, queues: Sequence[str]) -> None:
             f"{'-'.join(queues)}@%h",
             "--without-gossip",
             "--without-mingle",
+            # nobody listens to it, and it would stop everything else for as long as the broker is away
+            "--without-heartbeat",
             "--loglevel",
             settings.log.level,
         ]

@@ -44,6 +44,7 @@ from sgmri.settings import Settings
 from worker.admission import Admission
 from worker.app import DELIVER_TASK, READ_TASK, ring_delivery
 from worker.bells import ring_for_readings
+from worker.credit import Credit
 from worker.delivery import Deliverer
 from worker.destinations import Senders, targets
 from worker.heartbeat import heartbeat
@@ -131,6 +132,7 @@ def register(app: Celery, workplace: Callable[[], Workplace]) -> None:
     workplace
         Called in the process that works (after the fork).
     """
+    app.steps["consumer"].add(Credit)
 
     @app.task(name=READ_TASK)
     def read() -> None:

@@ -1,11 +1,11 @@
-"""Rows 41 to 43 of the fault table: the broker is away, forgets, or is full; the journal rings again."""
+"""Rows 41 to 43 and 53 of the fault table: the broker is away, forgets, or is full; the journal rings again."""
 
 from collections.abc import Callable
 
 import pytest
 
 from sgmri.lifecycle import State
-from tests.faults.ward import HEALTHY, Ward, series
+from tests.faults.ward import HEALTHY, SLOW, Ward, series
 from worker.app import READING_QUEUE
 from worker.bells import depth
 
@@ -63,3 +63,18 @@ def test_a_full_broker_loses_no_bell(make_ward: Callable[[], Ward]) -> None:
         assert bells(ward) == 0
         client.config_set("maxmemory", "0")
     ward.wait(lambda: bells(ward) >= 2)
+
+
+def test_a_worker_whose_message_could_not_be_taken_back_goes_on(make_ward: Callable[[], Ward]) -> None:
+    """Row 53: the broker goes while a reading is in hand and comes back after its end: the next reading is done."""
+    ward = make_ward()
+    broker = ward.start_broker()
+    ward.start_worker()
+    ward.send(series(SLOW, 1, ward.directory / "scanner"))
+    ward.wait(lambda: ward.states() == [State.READING])
+    ward.processes.kill(broker)
+    ward.wait(lambda: ward.states() == [State.READ])
+    ward.wait(lambda: "Couldn't ack" in ward.processes.log("worker").read_text())
+    ward.start_broker()
+    ward.send(series(HEALTHY, 2, ward.directory / "scanner"))
+    ward.wait(lambda: ward.states() == [State.READ] * 2)

@@ -172,7 +172,8 @@ def serve(settings: Settings, engine: Engine) -> None:
         )
 
     register(app, workplace)
-    app.worker_main(["worker", "--queues", READING_QUEUE, "--without-gossip", "--without-mingle", "--loglevel", "INFO"])
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # as plugin.celery does
+    app.worker_main(["worker", "--queues", READING_QUEUE, *alone, "--loglevel", "INFO"])
 
 
 if __name__ == "__main__":
