@@ -146,20 +146,18 @@ class Segments:
     @staticmethod
     def begin(segment: Segment, blocks: memoryview) -> BlockWriter:
         """Return what the next record of a leased segment is written with; its head is left empty."""
-        writer = BlockWriter(segment.path, segment.appender, blocks, segment.end)
+        writer = BlockWriter(segment.path, segment.appender, blocks, segment.end, sums_from=HEAD.size)
         writer.append(bytes(HEAD.size))
         return writer
 
     @staticmethod
-    def seal(segment: Segment, writer: BlockWriter, crc: int) -> Record:
+    def seal(segment: Segment, writer: BlockWriter) -> Record:
         """Make a durable record of what was written: in one call, unless it was too long for the memory.
 
         Parameters
         ----------
         segment, writer
             What :meth:`begin` was called with and gave.
-        crc
-            CRC-32 of the instance.
 
         Raises
         ------
@@ -169,7 +167,7 @@ class Segments:
         size_bytes = writer.size_bytes - HEAD.size
         record = Record(segment=segment, offset=segment.end + HEAD.size, size_bytes=size_bytes)
         try:
-            writer.append(END.pack(_END_MARK, size_bytes, crc))
+            writer.append(END.pack(_END_MARK, size_bytes, writer.crc32()))
             segment.end = writer.finish(HEAD.pack(_MARK, size_bytes), synced=True)
         except OSError:
             Segments.cut(segment)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
 _PART, _OTHER = ".part", ".other"
+_ROOM_S = 0.1  # in which no disk takes as much as lies between the watermark and the end of it
 
 
 class Spool:
@@ -46,6 +48,8 @@ class Spool:
         self.segments = Segments(root / "segments")
         self.quarantine = Quarantine(root / "quarantine")
         self._min_free_bytes = min_free_bytes
+        self._free_bytes = 0
+        self._looked_at = -_ROOM_S
         self._incoming = root / "incoming"
         self._token = secrets.token_hex(8)  # with a number: the name of a part
         self._numbers = count()
@@ -56,8 +60,13 @@ class Spool:
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether an instance of this size fits above the watermark."""
-        disk = os.statvfs(self._root)
-        return disk.f_bavail * disk.f_frsize - size_bytes >= self._min_free_bytes
+        now = time.monotonic()
+        if now >= self._looked_at + _ROOM_S:
+            disk = os.statvfs(self._root)
+            self._free_bytes = disk.f_bavail * disk.f_frsize
+            # Where there is no room, it is looked for each time: what is refused meanwhile was refused for nothing
+            self._looked_at = now if self._free_bytes >= self._min_free_bytes else -_ROOM_S
+        return self._free_bytes - size_bytes >= self._min_free_bytes
 
     def new_part(self) -> Path:
         """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it."""

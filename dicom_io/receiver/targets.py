@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 
-import imagecodecs
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_io.blocks import BlockWriter, memory
@@ -129,20 +128,13 @@ class RecordTarget(Target):
         super().__init__(spool, spool.segments.begin(segment, blocks))
         self._segment = segment
         self._failed = failed
-        self._crc = 0
         self._ended = False
-
-    def append(self, content: bytes | memoryview) -> None:
-        """Take a piece."""
-        # The CRC-32 of zlib takes twelve times as long
-        self._crc = imagecodecs.deflate_crc32(content, self._crc)  # type: ignore[arg-type]  # any buffer
-        self.writer.append(content)
 
     def commit(self, instance: StoredInstance) -> StoredInstance:
         """Append the record and sync it."""
         self._ended = True
         try:
-            record = self.spool.segments.seal(self._segment, self.writer, self._crc)
+            record = self.spool.segments.seal(self._segment, self.writer)
         except OSError:
             self._failed()
             raise
