@@ -21,15 +21,17 @@ from dicom_io.syncing import start_writing
 
 BLOCK_BYTES = 4096
 MEMORY_BYTES = 1 << 18
-"""An instance of up to this is written in one piece."""
+"""For a file: the disk begins with the first piece while the next one comes."""
+RECORD_MEMORY_BYTES = 1 << 22
+"""For a record of a segment: an instance of nearly this size is written, and synced, in one call."""
 _FIRST_BYTES = 1 << 17  # the header of nearly every instance: it is looked at after the rest has come
 _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 _DSYNC = getattr(os, "RWF_DSYNC", 0)  # Linux
 
 
-def memory() -> memoryview:
-    """Return memory that begins at a block, for one :class:`BlockWriter` at a time."""
-    return memoryview(mmap.mmap(-1, MEMORY_BYTES))
+def memory(size_bytes: int = MEMORY_BYTES) -> memoryview:
+    """Return memory that begins at a block, for one :class:`BlockWriter` at a time; it takes none until it is used."""
+    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def whole_blocks(size_bytes: int) -> int:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
-from dicom_io.blocks import BlockWriter, memory
+from dicom_io.blocks import MEMORY_BYTES, RECORD_MEMORY_BYTES, BlockWriter, memory
 from dicom_io.segments import Segment
 from dicom_io.spool import Spool
 from dicom_io.stored import StoredInstance
@@ -173,7 +173,7 @@ class Intake:
         self._spool = spool
         self._in_segments = in_segments
         self._segment: Segment | None = None
-        self._blocks = memory()
+        self._blocks = memory(RECORD_MEMORY_BYTES if in_segments else MEMORY_BYTES)
 
     def begin(self) -> Target:
         """Return where the next instance goes; raises OSError if the disk refuses."""

@@ -4,7 +4,7 @@ import pytest
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
-from dicom_io.blocks import MEMORY_BYTES
+from dicom_io.blocks import RECORD_MEMORY_BYTES
 from dicom_io.receiver.targets import Intake, file_meta
 from dicom_io.services import MR_IMAGE
 from dicom_io.spool import Spool
@@ -26,8 +26,8 @@ def test_what_is_discarded_leaves_nothing(tmp_path: Path, in_segments: bool) -> 
     spool = Spool(tmp_path / "spool")
     intake = Intake(spool, in_segments=in_segments)
     begun = intake.begin()
-    begun.append(b"x" * 2 * MEMORY_BYTES)
-    assert begun.read_at(2 * MEMORY_BYTES - 10, 100) == b"x" * 10
+    begun.append(b"x" * 2 * RECORD_MEMORY_BYTES)
+    assert begun.read_at(2 * RECORD_MEMORY_BYTES - 10, 100) == b"x" * 10
     begun.discard()
     content = encoded()
     taken = intake.begin()
