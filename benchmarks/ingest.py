@@ -13,11 +13,11 @@ pynetdicom app                 python -m pynetdicom storescp, which never syncs
 
 dcmsend sends MR instances of 220 kB and 2 MB over one and over four associations. TCP_NODELAY=1 for everybody: without
 it DCMTK waits some 40 ms for each instance. Every run starts its receiver anew with an empty folder, lets it take eight
-instances of another series (none of this is measured), and counts what was stored. The receivers take turns, in reversed order every second round; a ratio is the
-median over the rounds of (storescp's time / the receiver's time), each within its round: more is faster. "to Orthanc"
-is the same against Orthanc. "cpu" is the receiver's processor time an instance, its children's included. Only ratios
-within one table mean something. At the end: which bars are met (exit 1 if one is not), and how much the peak memory
-grows with one instance of 400 MB (--memory: only that).
+instances of another series (none of this is measured), and counts what was stored. The receivers take turns, in
+reversed order every second round; a ratio is the median over the rounds of (storescp's time / the receiver's time),
+each within its round: more is faster. "to Orthanc" is the same against Orthanc. "cpu" is the receiver's processor time
+an instance, its children's included. Only ratios within one table mean something. At the end: which bars are met (exit
+1 if one is not), and how much the peak memory grows with one instance of 400 MB (--memory: only that).
 """
 
 import argparse

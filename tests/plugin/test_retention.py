@@ -442,7 +442,7 @@ def test_what_came_again_into_a_segment_goes_too(site: Site) -> None:
     segment = site.spool.segments.lease()
     writer = site.spool.segments.begin(segment, memory())
     writer.append(content)
-    record = site.spool.segments.seal(segment, writer, 0)
+    record = site.spool.segments.seal(segment, writer)
     site.spool.keep_record(read_header(content), record)
     site.spool.segments.give_back(segment)
     site.wait(31)
