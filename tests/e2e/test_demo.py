@@ -63,6 +63,8 @@ def test_the_demo_needs_nothing_but_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C or SIGTERM in the middle: every child ends and the temporary directory is removed."""
+    # A shell's background has SIGINT ignored, and a child inherits that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     child = demo(tmp_path, "--broker", "embedded", "--pacs", "embedded", "--engine", "classical")
     assert child.stdout is not None
     for line in child.stdout:

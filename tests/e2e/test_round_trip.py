@@ -120,7 +120,8 @@ def test_a_listener_killed_in_the_quiet_period_goes_on_after_its_restart(system:
     system.start("listener", "worker-reading", "worker-delivery")
     system.send(brain)
     system.processes.kill(system.children["listener"])
-    assert system.journal.all_series()[0].state is State.RECEIVING
+    # what came last may not be in the journal yet; the restart finds it in the spool
+    assert {row.state for row in system.journal.all_series()} <= {State.RECEIVING}
     system.start("listener")
     row = system.wait(State.COMMITTED)
     assert row.instances == len(brain.datasets)

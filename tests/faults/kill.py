@@ -58,7 +58,7 @@ class Figures:
         return "\n".join([*lines, "nothing lost, nothing twice" if self.is_good else "FAILED"])
 
 
-def run(installation: Installation, *, rounds: int, seed: int) -> Figures:
+def run(installation: Installation, *, rounds: int, seed: int, longest_pause_s: float = 4.0) -> Figures:
     """Kill for some rounds, wait until all is quiet, and count.
 
     Parameters
@@ -69,6 +69,8 @@ def run(installation: Installation, *, rounds: int, seed: int) -> Figures:
         How many kills.
     seed
         Of what is killed, how, when and for how long.
+    longest_pause_s
+        Between two kills.
     """
     luck = random.Random(seed)  # noqa: S311 - reproducible, not secret
     directory = installation.directory
@@ -77,7 +79,7 @@ def run(installation: Installation, *, rounds: int, seed: int) -> Figures:
         sender = Sender(directory / "scanner", installation.listener, lambda: _under_way(journal) < _MOST_UNDER_WAY)
         _wait(lambda: sender.series > 0 and _under_way(journal) > 0, 120.0)
         for _ in range(rounds):
-            time.sleep(luck.uniform(0.1, 4.0))
+            time.sleep(luck.uniform(0.1, longest_pause_s))
             name = luck.choice(sorted(installation.parts))
             how = luck.choice(["all", "parent", "children"]) if name.startswith("worker") else "all"
             installation.kill(name, how, luck.uniform(0.0, 2.0))

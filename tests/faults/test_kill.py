@@ -24,7 +24,7 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path_factory: pytest.TempPathF
             pytest.fail("PostgreSQL is not installed")
         pytest.skip("PostgreSQL is not installed")
     directory = tmp_path_factory.mktemp("kill")
-    figures = run(Installation(directory / "run", journal=journal), rounds=20, seed=5)
+    figures = run(Installation(directory / "run", journal=journal), rounds=20, seed=5, longest_pause_s=2.0)
     print(figures)  # noqa: T201 - the figures are the result
     assert figures.is_good, figures
     shutil.rmtree(directory)
