@@ -49,7 +49,7 @@ class Spool:
         self.quarantine = Quarantine(root / "quarantine")
         self._min_free_bytes = min_free_bytes
         self._free_bytes = 0
-        self._looked_at = -_ROOM_S
+        self._look_again_at = 0.0
         self._incoming = root / "incoming"
         self._token = secrets.token_hex(8)  # with a number: the name of a part
         self._numbers = count()
@@ -61,11 +61,11 @@ class Spool:
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether an instance of this size fits above the watermark."""
         now = time.monotonic()
-        if now >= self._looked_at + _ROOM_S:
+        if now >= self._look_again_at:
             disk = os.statvfs(self._root)
             self._free_bytes = disk.f_bavail * disk.f_frsize
             # Where there is no room, it is looked for each time: what is refused meanwhile was refused for nothing
-            self._looked_at = now if self._free_bytes >= self._min_free_bytes else -_ROOM_S
+            self._look_again_at = now + _ROOM_S if self._free_bytes >= self._min_free_bytes else 0.0
         return self._free_bytes - size_bytes >= self._min_free_bytes
 
     def new_part(self) -> Path:

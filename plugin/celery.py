@@ -21,7 +21,7 @@ from sgmri.errors import ConfigError, EngineError, SgmriError
 from sgmri.interfaces import AskedEngine
 from sgmri.settings import Settings, Worker
 from worker.admission import Admission
-from worker.app import DELIVERY_QUEUE, READING_QUEUE, create_app
+from worker.app import ALONE, DELIVERY_QUEUE, READING_QUEUE, create_app
 from worker.audit import auditor
 from worker.destinations import first_profile, further_profiles, open_sender
 from worker.engines import ENGINES, chosen_device, create_engine
@@ -210,10 +210,7 @@ def run(settings: Settings, queues: Sequence[str]) -> None:
             ",".join(queues),
             "--hostname",
             f"{'-'.join(queues)}@%h",
-            "--without-gossip",
-            "--without-mingle",
-            # nobody listens to it, and it would stop everything else for as long as the broker is away
-            "--without-heartbeat",
+            *ALONE,
             "--loglevel",
             settings.log.level,
         ]

@@ -11,6 +11,9 @@ DELIVERY_QUEUE = "delivery"
 READ_TASK = "sgmri.read"
 DELIVER_TASK = "sgmri.deliver"
 
+ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""Options of a worker, to whom nobody listens: a heartbeat would stop all else while the broker is away."""
+
 _VISIBILITY_TIMEOUT_S = 60.0
 _LOADING_S = 600.0  # a process that loads its model takes no task meanwhile, and is not dead
 

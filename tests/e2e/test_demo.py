@@ -64,8 +64,9 @@ def test_the_demo_needs_nothing_but_python(tmp_path: Path) -> None:
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C or SIGTERM in the middle: every child ends and the temporary directory is removed."""
     # A shell's background has SIGINT ignored, and a child inherits that
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = demo(tmp_path, "--broker", "embedded", "--pacs", "embedded", "--engine", "classical")
+    signal.signal(signal.SIGINT, ours)
     assert child.stdout is not None
     for line in child.stdout:
         if "listener" in line:

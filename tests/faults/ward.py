@@ -29,7 +29,7 @@ from sgmri.lifecycle import State
 from sgmri.questions import Answer, QuestionSet
 from sgmri.settings import Settings, parse
 from tests.worker.place import NegativeEngine
-from worker.app import READING_QUEUE, create_app
+from worker.app import ALONE, READING_QUEUE, create_app
 from worker.journal import SeriesRow
 from worker.tasks import Workplace, register
 
@@ -172,8 +172,7 @@ def serve(settings: Settings, engine: Engine) -> None:
         )
 
     register(app, workplace)
-    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # as plugin.celery does
-    app.worker_main(["worker", "--queues", READING_QUEUE, *alone, "--loglevel", "INFO"])
+    app.worker_main(["worker", "--queues", READING_QUEUE, *ALONE, "--loglevel", "INFO"])
 
 
 if __name__ == "__main__":
