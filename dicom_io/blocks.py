@@ -27,6 +27,7 @@ RECORD_MEMORY_BYTES = 1 << 22
 _FIRST_BYTES = 1 << 17  # the header of nearly every instance: it is looked at after the rest has come
 _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 _DSYNC = getattr(os, "RWF_DSYNC", 0)  # Linux
+_DONTCACHE = 0x80  # RWF_DONTCACHE of Linux 6.14, which Python does not name
 
 
 def memory(size_bytes: int = MEMORY_BYTES) -> memoryview:
@@ -47,20 +48,38 @@ def direct_flag(directory: Path) -> int:
     OSError
         If the disk refuses for another reason.
     """
+    return _DIRECT if _takes(directory, opened=_DIRECT) else 0
+
+
+def uncached_flag(directory: Path) -> int:
+    """Return ``RWF_DONTCACHE`` if files of a directory can be written so, else 0.
+
+    The disk begins at once with what is written so, and its memory is free for the next bytes when it is done: an
+    instance costs no memory that the machine has not used for long, which is dear on virtual machines (ADR 0017).
+
+    Raises
+    ------
+    OSError
+        If the disk refuses for another reason.
+    """
+    return _DONTCACHE if _takes(directory, written=_DONTCACHE) else 0
+
+
+def _takes(directory: Path, *, opened: int = 0, written: int = 0) -> bool:
     path = directory / f"{secrets.token_hex(8)}.part"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _DIRECT, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | opened, 0o600)
         try:
-            os.pwritev(descriptor, [memory()[:BLOCK_BYTES]], 0, 0)
+            os.pwritev(descriptor, [memory()[:BLOCK_BYTES]], 0, written)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise
-        return 0
+        return False
     finally:
         path.unlink(missing_ok=True)
-    return _DIRECT
+    return True
 
 
 class BlockWriter:
@@ -74,9 +93,9 @@ class BlockWriter:
         Memory of whole blocks; nobody else may use it meanwhile.
     start
         Where in the file, at a block.
-    begins
-        Whether the disk is to begin with what has come while the rest comes: for a file that is written through the
-        page cache and synced at the end.
+    ahead
+        What :func:`uncached_flag` said of the directory of a file that is written through the page cache and synced at
+        the end: the disk then begins with what has come while the rest comes. None where it need not.
     sums_from
         From which byte on :meth:`crc32` counts; None if it is not asked for.
     """
@@ -88,14 +107,15 @@ class BlockWriter:
         blocks: memoryview,
         start: int = 0,
         *,
-        begins: bool = False,
+        ahead: int | None = None,
         sums_from: int | None = None,
     ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._blocks = blocks
         self._start = start
-        self._begins = begins
+        self._is_told = ahead == 0  # what is written with the flag, the disk begins with by itself
+        self._flags = ahead or 0
         self._written = 0
         self._first = b""
         self._summed = sums_from
@@ -134,7 +154,7 @@ class BlockWriter:
         if not self._written:
             self._first = bytes(self._blocks[:_FIRST_BYTES])
         self._write(self._blocks, self._written)
-        if self._begins:
+        if self._is_told:
             start_writing(self._descriptor, self._start + self._written, len(self._blocks))
         self._written = self.size_bytes
 
@@ -187,6 +207,6 @@ class BlockWriter:
 
     def _write(self, blocks: memoryview, offset: int, flags: int = 0) -> None:
         while blocks:
-            written = os.pwritev(self._descriptor, [blocks], self._start + offset, flags)
+            written = os.pwritev(self._descriptor, [blocks], self._start + offset, flags | self._flags)
             offset += written
             blocks = blocks[written:]

@@ -18,6 +18,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from dicom_io.blocks import uncached_flag
 from dicom_io.quarantine import Quarantine
 from dicom_io.segments import Record, Segments
 from dicom_io.stored import KEY_LENGTH, SUFFIX, StoredInstance, read_file_header
@@ -53,6 +54,7 @@ class Spool:
         self._incoming = root / "incoming"
         self._token = secrets.token_hex(8)  # with a number: the name of a part
         self._numbers = count()
+        self._uncached: int | None = None  # not yet known
         self._without_directory: set[str] = set()  # series that wait in segments; changed by who holds _placing
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
@@ -73,6 +75,18 @@ class Spool:
         if not os.path.exists(self._incoming):  # noqa: PTH110 - asked for every instance
             self._incoming.mkdir(mode=0o700, exist_ok=True)
         return self._incoming / f"{self._token}-{next(self._numbers)}{_PART}"
+
+    def uncached_flag(self) -> int:
+        """Return with which flag parts are written so that the page cache does not keep them, 0 where it cannot be.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        """
+        if self._uncached is None:
+            self._uncached = uncached_flag(self._incoming)
+        return self._uncached
 
     def write_part(self, encoded: bytes) -> Path:
         """Write an instance to a new part file.
