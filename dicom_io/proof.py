@@ -11,7 +11,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicom_io import codes, identity
-from dicom_io.objects import answers, capture, gsps, key_objects, pdf, seg, sr, text_report
+from dicom_io.objects import answers, capture, gsps, key_objects, seg, sr, text_report
 from dicom_io.objects.marks import marks_by_frame
 from dicom_io.objects.masks import MaskForm
 from dicom_io.objects.seg import DecodedMask
@@ -180,6 +180,8 @@ def capture_differences(reading: Reading, ds: Dataset, _: QuestionSet) -> Iterat
 
 def document_differences(reading: Reading, ds: Dataset, questions: QuestionSet) -> Iterator[str]:
     """Yield how an encapsulated page differs from its reading; raises as :func:`pdf.decode_document`."""
+    from dicom_io.objects import pdf  # not at the top: a tenth of the time in which a process starts
+
     expected, found = pdf.expected_document(reading, questions), pdf.decode_document(ds)
     for field in fields(expected):
         if getattr(expected, field.name) != getattr(found, field.name):

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io import proof
 from dicom_io.kinds import ResultKind
-from dicom_io.objects import capture, gsps, key_objects, pdf, seg, sr, text_report
+from dicom_io.objects import capture, gsps, key_objects, seg, sr, text_report
 from dicom_io.profiles import Profile
 from sgmri.questions import QuestionSet
 from sgmri.readings import Reading
@@ -103,6 +103,8 @@ def _capture(reading: Reading, sources: Sequence[Dataset], context: Context) -> 
 
 
 def _document(reading: Reading, sources: Sequence[Dataset], context: Context) -> Dataset:
+    from dicom_io.objects import pdf  # not at the top: a tenth of the time in which a process starts
+
     return pdf.encode_document(reading, sources, pixels=context.pixels, questions=context.questions)
 
 

@@ -8,13 +8,15 @@ from types import MappingProxyType
 from sgmri.errors import ConfigError
 from sgmri.interfaces import AskedEngine
 from sgmri.settings import Worker
-from worker.engine.classical import ClassicalEngine
 
 DEFAULT_ENGINE = "grounded"
 _STACK = ("torch", "transformers", "onnxruntime", "llguidance", "tokenizers", "safetensors")
 
 
 def _classical(_settings: Worker, _served_key: str) -> AskedEngine:
+    # Not at the top: listener and delivery read nothing, and need not load scipy
+    from worker.engine.classical import ClassicalEngine
+
     return ClassicalEngine()
 
 
