@@ -184,17 +184,21 @@ is_installed() {
         && [ "$(cat "$VENV/.sgmri-$1" 2>/dev/null)" = "$(install_stamp "$1")" ]
 }
 
+# Without compiling: most modules of what is installed are never imported here, and Python compiles those that are.
+pip_install() {
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile "$@" >"$VENV/install.log" 2>&1
+}
+
 install_project() {
     local extra="$1" log="$VENV/install.log"
     # torch by version: an open range may bring gigabytes of CUDA to a machine without a GPU
     if { [ "$extra" = dev ] || [ "$extra" = demo ]; } && ! "$VENV/bin/python" -c 'import torch' 2>/dev/null \
-        && ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input torch==2.13.0 >"$log" 2>&1; then
+        && ! pip_install torch==2.13.0; then
         cannot "pip could not install torch:"
         cat "$log" >&2
         return 1
     fi
-    if ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        --editable "$ROOT[$extra]" >"$log" 2>&1; then
+    if ! pip_install --editable "$ROOT[$extra]"; then
         cannot "pip could not install the project:"
         cat "$log" >&2
         return 1
