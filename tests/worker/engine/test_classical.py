@@ -43,6 +43,12 @@ _Spot = tuple[float, float, float, float, float]
 """Centre frame, row, column, radius in pixels, grey value."""
 
 
+def _more_seeds(first: int) -> list[Any]:
+    """Two seeds for CI, the others up to 9 for scripts/test-readings."""
+    marks = [pytest.mark.slow] * 2 + [pytest.mark.exhaustive] * (8 - first)
+    return [pytest.param(first + place, marks=mark) for place, mark in enumerate(marks)]
+
+
 def _head(*spots: _Spot, seed: int = 0, frames: int = 14, ventricles: float = 35.0) -> Frames:
     """Paint a head of 1 mm pixels and 5 mm slices: scalp, dark skull, textured brain, paired ventricles, noise."""
     rng = np.random.default_rng(seed)
@@ -130,9 +136,8 @@ def test_finds_what_was_planted(name: str, seed: int, series: Path) -> None:
     _check_planted(name, seed, series)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", _PHANTOMS)
-@pytest.mark.parametrize("seed", range(1, 10))
+@pytest.mark.parametrize("seed", _more_seeds(1))
 def test_finds_what_was_planted_on_more_seeds(name: str, seed: int, series: Path) -> None:
     """So it does on other texture, noise and places; the parameters were set on seeds from 100 on."""
     _check_planted(name, seed, series)
@@ -148,9 +153,8 @@ def test_normal_phantom_is_absent(name: str, seed: int, series: Path) -> None:
     assert "found no compact bright or dark outlier" in answers["summary"].text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["brain-normal", "knee-normal"])
-@pytest.mark.parametrize("seed", range(2, 10))
+@pytest.mark.parametrize("seed", _more_seeds(2))
 def test_normal_phantom_is_absent_on_more_seeds(name: str, seed: int, series: Path) -> None:
     """So it is on other texture and noise."""
     answers = _read_phantom(make(name, seed=seed), series / f"{name}-{seed}")
