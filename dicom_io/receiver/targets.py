@@ -91,9 +91,9 @@ class PartTarget(Target):
 
     def __init__(self, spool: Spool, blocks: memoryview) -> None:
         self._path = spool.new_part()
+        ahead = spool.uncached_flag() if spool.synced else None  # before there is a file to be left behind
         # Through the page cache: past it would not be faster here (ADR 0017)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        ahead = spool.uncached_flag() if spool.synced else None
         super().__init__(spool, BlockWriter(self._path, self._descriptor, blocks, ahead=ahead))
 
     def commit(self, instance: StoredInstance) -> StoredInstance:

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import subprocess
@@ -44,8 +45,9 @@ def test_a_synced_instance_takes_no_memory(tmp_path: Path, synced: bool) -> None
     target.append(content)
     stored = target.commit(read_header(content))
     path = spool.path(stored.series_key, stored.file_name)
-    assert path.read_bytes() == content if not synced else path.stat().st_size == len(content)
-    assert (cached_bytes(path) == 0) is synced
+    cached = cached_bytes(path)  # before it is read
+    assert (cached == 0) is synced
+    assert path.read_bytes() == content
 
 
 def test_a_file_system_that_cannot_is_written_as_ever() -> None:
@@ -64,3 +66,21 @@ def test_a_file_system_that_cannot_is_written_as_ever() -> None:
         assert spool.path(stored.series_key, stored.file_name).read_bytes() == content
     finally:
         shutil.rmtree(path)
+
+
+def test_a_trial_that_the_disk_refuses_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills before the first instance: nothing is left behind, and the next one is tried anew."""
+    spool = Spool(tmp_path / "spool")
+    intake = Intake(spool, in_segments=False)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwritev", full)
+        with pytest.raises(OSError, match="full"):
+            intake.begin()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    intake.begin().discard()
