@@ -66,12 +66,15 @@ class PacsBehaviour:
         False: the N-ACTION is answered with success, and then nothing ever comes.
     commitment_failures
         True: every instance is reported as failed, with Processing failure (0x0110).
+    commitment_patience_s
+        Seconds for which a report that is due is tried, and then given up.
     """
 
     commitment_delay_s: float = 0.0
     store_status: int = 0x0000
     answers_commitment: bool = True
     commitment_failures: bool = False
+    commitment_patience_s: float = 60.0
 
 
 class SmallPacs:
@@ -115,7 +118,9 @@ class SmallPacs:
         self._behaviour = behaviour or PacsBehaviour()
         self._ae = _acceptor(ae_title, list(peers))
         self._server: ThreadedAssociationServer | None = None
-        self._reporter = CommitmentReporter(ae_title, peers, self._failure_reason)
+        self._reporter = CommitmentReporter(
+            ae_title, peers, self._failure_reason, patience_s=self._behaviour.commitment_patience_s
+        )
 
     @property
     def ae_title(self) -> str:

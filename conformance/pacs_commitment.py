@@ -24,7 +24,6 @@ COMPLETE, COMPLETE_WITH_FAILURES = 1, 2
 """Event types (PS3.4 J.3.3.1)."""
 _MAX_WAITING = 64
 """Requests that wait at most."""
-_ATTEMPTS = 3
 _PAUSE_S = 1.0
 _TIMEOUT_S = 30.0
 
@@ -62,6 +61,8 @@ class CommitmentReporter:
         AE title -> (host, port), looked up for each report.
     failure_reason
         Tells, at the time of the report, why an instance (SOP class, SOP instance) is refused; None if it is not.
+    patience_s
+        How long after it is due a report is tried; long enough for a peer that restarts just then.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class CommitmentReporter:
         ae_title: str,
         peers: Mapping[str, tuple[str, int]],
         failure_reason: Callable[[str, str], int | None],
+        *,
+        patience_s: float,
     ) -> None:
         self._peers = peers
+        self._patience_s = patience_s
         self._failure_reason = failure_reason
         self._waiting: Queue[CommitmentRequest | None] = Queue(maxsize=_MAX_WAITING)
         self._stopping = Event()
@@ -109,11 +113,9 @@ class CommitmentReporter:
         while (request := self._waiting.get()) is not None:
             if self._stopping.wait(max(0.0, request.due_s - monotonic())):
                 return
-            attempts = 0
             while not self._report(request):
-                attempts += 1
-                if attempts == _ATTEMPTS:
-                    _log.warning("a storage commitment report could not be delivered in %d attempts", attempts)
+                if monotonic() > request.due_s + self._patience_s:
+                    _log.warning("a storage commitment report could not be delivered in %.0f s", self._patience_s)
                     break
                 if self._stopping.wait(_PAUSE_S):
                     return
