@@ -11,6 +11,9 @@ import pytest
 
 pytest_plugins = ["tests.databases"]
 
+TOGETHER = ("tests/benchmark/finetune/", "tests/conformance/objects/")
+"""Folders whose tests share what took long to make; each is run by one xdist worker."""
+
 LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", socket.gethostname()})
 
 
@@ -48,8 +51,13 @@ def _only_loopback(event: str, arguments: tuple[object, ...]) -> None:
         raise OutsideConnection(f"tests connect to loopback only, found {host!r}")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Prepare the process, before any test module is imported."""
+    if config.getoption("dist", "no") == "loadgroup" and not hasattr(pytest.Item, "_nodeid"):
+        # What pytest-xdist 3.8 writes a group into; it does not tell, and tests run side by side that must not
+        raise pytest.UsageError(
+            f"expected a pytest whose tests can be grouped, found {pytest.__version__}; install <9.2"
+        )
     sys.addaudithook(_only_loopback)
     for name in [name for name in os.environ if name.startswith("SGMRI_")]:
         del os.environ[name]
@@ -64,7 +72,21 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that drive real processes on one xdist worker, one after the other."""
+    """Keep on one xdist worker the tests that drive real processes, and those that share what took long to make."""
     for item in items:
-        if item.get_closest_marker("e2e") and not item.get_closest_marker("xdist_group"):
+        if item.get_closest_marker("xdist_group"):
+            continue
+        if item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.xdist_group("e2e"))
+        elif shares := _shares(item):
+            item.add_marker(pytest.mark.xdist_group(shares))
+
+
+def _shares(item: pytest.Item) -> str | None:
+    path = item.location[0]
+    for folder in TOGETHER:
+        if path.startswith(folder):
+            return folder
+    # A fixture of a module is made once in each process that runs one of its tests; pytest has no public way to ask
+    fixtures = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
+    return path if any(one.scope == "module" for found in fixtures.values() for one in found) else None
