@@ -16,7 +16,14 @@ from sgmri.settings import Delivery
 from tests.dicom_io.forms import ALLOWED
 
 MakeCase = Callable[[str], tuple[Reading, tuple[Dataset, ...]]]
-CASES = ["brain", "brain-enhanced", "brain-nonsquare", "brain-normal", "brain-oblique", "knee", "knee-enhanced"]
+CASES = [
+    "brain",
+    "knee-enhanced",
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)  # scripts/test-readings
+        for name in ("brain-enhanced", "brain-nonsquare", "brain-normal", "brain-oblique", "knee")
+    ),
+]
 DESTINATIONS = {
     "default": Delivery(),
     **{viewer: Delivery(viewers=(viewer,)) for viewer in KINDS},

@@ -16,7 +16,7 @@ from worker.engine.places import embedded_bundle
 def test_a_model_is_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Scores with intervals by label and slices, the classical engine beside it, strangers; the same for machines."""
     out = tmp_path / "scores.json"
-    assert main(["model", "evaluate", "--volumes", "3", "--strangers", "2", "--json", str(out)]) == 0
+    assert main(["model", "evaluate", "--volumes", "2", "--strangers", "1", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
     for word in ("| grounded | volumes |", "| classical | volumes |", "strict V*", "slices", "Parse rate 100.0%"):
         assert word in printed
@@ -25,9 +25,9 @@ def test_a_model_is_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     document = json.loads(out.read_text(encoding="utf-8"))
     assert [one["engine"] for one in document["reports"]] == ["grounded", "classical"]
     overall = document["reports"][0]["overall"]
-    assert overall["volumes"] == 3
+    assert overall["volumes"] == 2
     assert 0 <= overall["accuracy"]["low"] <= overall["accuracy"]["value"] <= overall["accuracy"]["high"] <= 1
-    assert document["strangers never met"][1] == 2
+    assert document["strangers never met"][1] == 1
 
 
 def test_the_classical_engine_is_examined_alone(capsys: pytest.CaptureFixture[str]) -> None:
