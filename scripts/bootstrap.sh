@@ -12,6 +12,8 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 TOOLS="$ROOT/.venv-tools"
+# Many images set it; without compiled modules each of the hundreds of processes that the tests start compiles them all
+unset PYTHONDONTWRITEBYTECODE
 step_total=0
 step_number=0
 step_started=0
