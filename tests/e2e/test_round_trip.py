@@ -33,7 +33,11 @@ def instances(system: System, study_instance_uid: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "engine"),
-    [("brain", "classical"), ("brain", "grounded"), ("knee-enhanced", "grounded")],
+    [
+        ("brain", "grounded"),
+        ("knee-enhanced", "classical"),
+        pytest.param("knee-enhanced", "grounded", marks=pytest.mark.exhaustive),  # scripts/test-readings
+    ],
 )
 def test_a_study_comes_back_as_sr_and_seg(system: System, name: str, engine: str) -> None:
     """Classic and Enhanced, read by rules or by the model: one SR and one SEG, and every planted lesion is boxed."""
@@ -144,7 +148,13 @@ def test_a_listener_restarted_without_its_journal_indexes_the_spool(system: Syst
     assert instances(system, row.study_instance_uid) == 2
 
 
-@pytest.mark.parametrize("series", ["classic_mr_brain/ge_signa_fse_pd_ax", "knee/ge_mr750_mese_sag_te19"])
+@pytest.mark.parametrize(
+    "series",
+    [
+        pytest.param("classic_mr_brain/ge_signa_fse_pd_ax", marks=pytest.mark.exhaustive),  # scripts/test-readings
+        "knee/ge_mr750_mese_sag_te19",
+    ],
+)
 def test_a_real_series_comes_back_as_a_report(system: System, series: str) -> None:
     """A real GE brain (odd UIDs) and a real GE knee (Big Endian) travel the whole way over the network."""
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / series

@@ -32,7 +32,7 @@ def test_a_model_is_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_the_classical_engine_is_examined_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """Without the model: one table."""
-    assert main(["model", "evaluate", "--engine", "classical", "--volumes", "2"]) == 0
+    assert main(["model", "evaluate", "--engine", "classical", "--volumes", "1"]) == 0
     printed = capsys.readouterr().out
     assert "| classical | volumes |" in printed
     assert "grounded" not in printed

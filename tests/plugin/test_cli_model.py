@@ -317,8 +317,8 @@ def pull(tmp_path: Path, repository: str, **environment: str) -> "subprocess.Com
     "environment",
     [
         {"HF_HUB_OFFLINE": "1"},
-        # the client itself tries again for 25 s
-        pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, marks=pytest.mark.slow),
+        # the client itself tries again for 25 s (scripts/test-readings)
+        pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_hub_that_cannot_be_reached_is_said_so(tmp_path: Path, environment: dict[str, str]) -> None:

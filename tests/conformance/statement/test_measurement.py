@@ -93,9 +93,9 @@ def test_the_code_table_lists_all_codes_and_nearly_all_were_met(measured: Measur
     assert {key for key, kinds in listed.items() if not kinds} == {("DCM", "111002"), ("SCT", "276214006")}
 
 
-def test_private_attributes_would_be_told() -> None:
+def test_private_attributes_would_be_told(measured: Measurement) -> None:
     """There are none in our objects; a census of an object that has one names it."""
-    assert measure().private() == ()
+    assert measured.private() == ()
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
