@@ -1,9 +1,11 @@
 """The surroundings of every test: a clean environment, strict DICOM writing, and no network but loopback."""
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
+from collections.abc import Iterator
 
 import hypothesis
 import pydicom
@@ -90,3 +92,13 @@ def _shares(item: pytest.Item) -> str | None:
     # A fixture of a module is made once in each process that runs one of its tests; pytest has no public way to ask
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
     return path if any(one.scope == "module" for found in fixtures.values() for one in found) else None
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_before() -> Iterator[None]:
+    """Undo what a command in this process did to the root logger: the next test has a standard error of its own."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
