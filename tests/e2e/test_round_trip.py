@@ -36,7 +36,9 @@ def instances(system: System, study_instance_uid: str) -> int:
     [
         ("brain", "grounded"),
         ("knee-enhanced", "classical"),
-        pytest.param("knee-enhanced", "grounded", marks=pytest.mark.exhaustive),  # scripts/test-readings
+        # scripts/test-readings
+        pytest.param("brain", "classical", marks=pytest.mark.exhaustive),
+        pytest.param("knee-enhanced", "grounded", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_study_comes_back_as_sr_and_seg(system: System, name: str, engine: str) -> None:
