@@ -13,7 +13,10 @@ import errno
 import mmap
 import os
 import secrets
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import imagecodecs
 
@@ -25,6 +28,8 @@ MEMORY_BYTES = 1 << 18
 RECORD_MEMORY_BYTES = 1 << 22
 """For a record of a segment: an instance of nearly this size is written, and synced, in one call."""
 _FIRST_BYTES = 1 << 17  # the header of nearly every instance: it is looked at after the rest has come
+_LARGE_BYTES = 1 << 20
+_TURNS = threading.BoundedSemaphore(2)
 _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 _DSYNC = getattr(os, "RWF_DSYNC", 0)  # Linux
 _DONTCACHE = 0x80  # RWF_DONTCACHE of Linux 6.14, which Python does not name
@@ -38,6 +43,30 @@ def memory(size_bytes: int = MEMORY_BYTES) -> memoryview:
 def whole_blocks(size_bytes: int) -> int:
     """Return the size of the blocks that so many bytes take."""
     return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def turn(size_bytes: int) -> AbstractContextManager[object]:
+    """Return what to hold while so many bytes are synced: of large ones two at a time.
+
+    Several that are synced at once share the disk and end together, and their senders wait together: neither disk nor
+    network is then busy while the other is. Small ones gain from a common commit of the file system's journal instead.
+    """
+    return _TURNS if size_bytes >= _LARGE_BYTES else nullcontext()
+
+
+class Ahead(NamedTuple):
+    """How the disk begins with what has come of an instance while the rest comes.
+
+    Parameters
+    ----------
+    descriptor
+        The file, open for writing through the page cache.
+    flag
+        What :func:`uncached_flag` said of its directory; 0: the disk is told piece by piece.
+    """
+
+    descriptor: int
+    flag: int
 
 
 def direct_flag(directory: Path) -> int:
@@ -94,8 +123,7 @@ class BlockWriter:
     start
         Where in the file, at a block.
     ahead
-        What :func:`uncached_flag` said of the directory of a file that is written through the page cache and synced at
-        the end: the disk then begins with what has come while the rest comes. None where it need not.
+        Through which pieces go that are not synced by themselves; None where the disk need not begin with them.
     sums_from
         From which byte on :meth:`crc32` counts; None if it is not asked for.
     """
@@ -107,15 +135,14 @@ class BlockWriter:
         blocks: memoryview,
         start: int = 0,
         *,
-        ahead: int | None = None,
+        ahead: Ahead | None = None,
         sums_from: int | None = None,
     ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._blocks = blocks
         self._start = start
-        self._is_told = ahead == 0  # what is written with the flag, the disk begins with by itself
-        self._flags = ahead or 0
+        self._ahead = ahead
         self._written = 0
         self._first = b""
         self._summed = sums_from
@@ -154,8 +181,8 @@ class BlockWriter:
         if not self._written:
             self._first = bytes(self._blocks[:_FIRST_BYTES])
         self._write(self._blocks, self._written)
-        if self._is_told:
-            start_writing(self._descriptor, self._start + self._written, len(self._blocks))
+        if self._ahead is not None and not self._ahead.flag:
+            start_writing(self._ahead.descriptor, self._start + self._written, len(self._blocks))
         self._written = self.size_bytes
 
     def read_at(self, offset: int, count: int) -> bytes:
@@ -195,18 +222,23 @@ class BlockWriter:
         self._blocks[left:end] = bytes(end - left)
         if self.is_in_memory:
             self._blocks[: len(head)] = head
-            self._write(self._blocks[:end], 0, _DSYNC if synced else 0)
+            with turn(end if synced else 0):
+                self._write(self._blocks[:end], 0, synced=synced)
         else:
             self._write(self._blocks[:end], self._written)
             if head:
                 self._blocks[:BLOCK_BYTES] = head + self._first[len(head) : BLOCK_BYTES]
                 self._write(self._blocks[:BLOCK_BYTES], 0)
         if synced and not (self.is_in_memory and _DSYNC):
-            os.fdatasync(self._descriptor)
+            with turn(self.size_bytes):
+                os.fdatasync(self._descriptor)
         return self._start + self._written + end
 
-    def _write(self, blocks: memoryview, offset: int, flags: int = 0) -> None:
+    def _write(self, blocks: memoryview, offset: int, *, synced: bool = False) -> None:
+        descriptor, flags = self._descriptor, _DSYNC if synced else 0
+        if self._ahead is not None and not synced:
+            descriptor, flags = self._ahead
         while blocks:
-            written = os.pwritev(self._descriptor, [blocks], self._start + offset, flags | self._flags)
+            written = os.pwritev(descriptor, [blocks], self._start + offset, flags)
             offset += written
             blocks = blocks[written:]

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_io.blocks import BlockWriter, direct_flag, whole_blocks
+from dicom_io.blocks import MEMORY_BYTES, Ahead, BlockWriter, direct_flag, uncached_flag, whole_blocks
 from dicom_io.syncing import sync_directory
 
 HEAD = struct.Struct("<4sQ")
@@ -38,7 +38,7 @@ class Segment:
     Parameters
     ----------
     path, descriptor
-        The file, open for reading.
+        The file, open for reading, and for writing through the page cache.
     appender
         The file, open for writing whole blocks; -1 for a segment of an earlier process.
     end
@@ -90,6 +90,8 @@ class Segments:
 
     directory: Path
     _direct: int | None = None  # not yet known
+    _uncached: int = 0
+    _coming: set[Segment] = field(default_factory=set)
     _waiting: dict[str, dict[str, Record]] = field(default_factory=dict)
     _free: list[Segment] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -111,10 +113,11 @@ class Segments:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory.parent)
         if self._direct is None:
+            self._uncached = uncached_flag(self.directory)
             self._direct = direct_flag(self.directory)
         path = self.directory / f"{secrets.token_hex(8)}{_SUFFIX}"
         appender = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | self._direct, 0o600)
-        segment = Segment(path=path, descriptor=os.open(path, os.O_RDONLY | os.O_CLOEXEC), appender=appender)
+        segment = Segment(path=path, descriptor=os.open(path, os.O_RDWR | os.O_CLOEXEC), appender=appender)
         try:
             sync_directory(self.directory)
         except OSError:
@@ -143,15 +146,27 @@ class Segments:
         """Tell whether the next record should go to another segment."""
         return segment.end >= _FULL_BYTES
 
-    @staticmethod
-    def begin(segment: Segment, blocks: memoryview) -> BlockWriter:
-        """Return what the next record of a leased segment is written with; its head is left empty."""
-        writer = BlockWriter(segment.path, segment.appender, blocks, segment.end, sums_from=HEAD.size)
+    def begin(self, segment: Segment, blocks: memoryview) -> BlockWriter:
+        """Return what the next record of a leased segment is written with, until :meth:`seal` or :meth:`end`.
+
+        While no other record comes in, the disk begins with a long one piece by piece: it would have nothing to do.
+        While others do, the processor has none to spare for the page cache, and a record is written past it at its end.
+        Its head is left empty.
+        """
+        with self._lock:
+            ahead = None if self._coming else Ahead(segment.descriptor, self._uncached)
+            self._coming.add(segment)
+        room = blocks if ahead is None else blocks[:MEMORY_BYTES]
+        writer = BlockWriter(segment.path, segment.appender, room, segment.end, ahead=ahead, sums_from=HEAD.size)
         writer.append(bytes(HEAD.size))
         return writer
 
-    @staticmethod
-    def seal(segment: Segment, writer: BlockWriter) -> Record:
+    def end(self, segment: Segment) -> None:
+        """Note that the record which was begun comes no more."""
+        with self._lock:
+            self._coming.discard(segment)
+
+    def seal(self, segment: Segment, writer: BlockWriter) -> Record:
         """Make a durable record of what was written: in one call, unless it was too long for the memory.
 
         Parameters
@@ -172,6 +187,8 @@ class Segments:
         except OSError:
             Segments.cut(segment)
             raise
+        finally:
+            self.end(segment)
         return record
 
     @staticmethod

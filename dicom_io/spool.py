@@ -1,7 +1,7 @@
 """The instance spool: received instances as PS3.10 files, durable before anybody is told so.
 
 ``<spool>/<series key>/<instance key>.dcm``. File names come from our own keys, never from a data set, so that no
-peer chooses a path. A file is written under a temporary name in ``incoming``, synced, renamed, and its directory
+peer chooses a path. A file is written under a temporary name below ``incoming``, synced, renamed, and its directory
 synced; what is left of an interrupted write is removed at the next start. What comes again with other bytes is kept
 beside the first copy (``<instance key>.<digest>.other``), and what cannot be placed is set aside in ``quarantine``.
 """
@@ -9,23 +9,22 @@ beside the first copy (``<instance key>.<digest>.other``), and what cannot be pl
 import filecmp
 import hashlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from dicom_io.blocks import uncached_flag
+from dicom_io.incoming import PART, Incoming
 from dicom_io.quarantine import Quarantine
 from dicom_io.segments import Record, Segments
 from dicom_io.stored import KEY_LENGTH, SUFFIX, StoredInstance, read_file_header
 from dicom_io.syncing import make_directory, sync_directory, sync_file
 from sgmri.errors import MalformedInstance
 
-_PART, _OTHER = ".part", ".other"
+_OTHER = ".other"
 _ROOM_S = 0.1  # in which no disk takes as much as lies between the watermark and the end of it
 
 
@@ -51,9 +50,7 @@ class Spool:
         self._min_free_bytes = min_free_bytes
         self._free_bytes = 0
         self._look_again_at = 0.0
-        self._incoming = root / "incoming"
-        self._token = secrets.token_hex(8)  # with a number: the name of a part
-        self._numbers = count()
+        self._incoming = Incoming(root / "incoming")
         self._uncached: int | None = None  # not yet known
         self._without_directory: set[str] = set()  # series that wait in segments; changed by who holds _placing
         self._placing = threading.Lock()
@@ -71,10 +68,14 @@ class Spool:
         return self._free_bytes - size_bytes >= self._min_free_bytes
 
     def new_part(self) -> Path:
-        """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it."""
-        if not os.path.exists(self._incoming):  # noqa: PTH110 - asked for every instance
-            self._incoming.mkdir(mode=0o700, exist_ok=True)
-        return self._incoming / f"{self._token}-{next(self._numbers)}{_PART}"
+        """Return the path of a file to be written; :meth:`place` it, give it to the quarantine or unlink it.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses a directory for it.
+        """
+        return self._incoming.new_part()
 
     def uncached_flag(self) -> int:
         """Return with which flag parts are written so that the page cache does not keep them, 0 where it cannot be.
@@ -85,7 +86,7 @@ class Spool:
             If the disk refuses.
         """
         if self._uncached is None:
-            self._uncached = uncached_flag(self._incoming)
+            self._uncached = uncached_flag(self.root)
         return self._uncached
 
     def write_part(self, encoded: bytes) -> Path:
@@ -271,15 +272,16 @@ class Spool:
         OSError
             If the disk refuses.
         """
-        parts = list(self.root.glob(f"*/*{_PART}"))
+        parts = list(self.root.glob(f"*/*{PART}"))
         for part in parts:
             part.unlink(missing_ok=True)
+        removed = len(parts) + self._incoming.remove_left_behind()
         sync_directory(self.root)  # a killed process may have left a directory's entry unsynced
         for segment, records in self.segments.left_behind():
             for record in records:
                 self._recover_record(record)
             self.segments.remove(segment)
-        return len(parts)
+        return removed
 
     def _recover_record(self, record: Record) -> None:
         (part,) = self._copied([record])

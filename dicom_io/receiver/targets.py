@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
-from dicom_io.blocks import MEMORY_BYTES, RECORD_MEMORY_BYTES, BlockWriter, memory
+from dicom_io.blocks import MEMORY_BYTES, RECORD_MEMORY_BYTES, Ahead, BlockWriter, memory
 from dicom_io.segments import Segment
 from dicom_io.spool import Spool
 from dicom_io.stored import StoredInstance
@@ -91,9 +91,10 @@ class PartTarget(Target):
 
     def __init__(self, spool: Spool, blocks: memoryview) -> None:
         self._path = spool.new_part()
-        ahead = spool.uncached_flag() if spool.synced else None  # before there is a file to be left behind
+        flag = spool.uncached_flag() if spool.synced else 0  # before there is a file to be left behind
         # Through the page cache: past it would not be faster here (ADR 0017)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        ahead = Ahead(self._descriptor, flag) if spool.synced else None
         super().__init__(spool, BlockWriter(self._path, self._descriptor, blocks, ahead=ahead))
 
     def commit(self, instance: StoredInstance) -> StoredInstance:
@@ -155,7 +156,10 @@ class RecordTarget(Target):
 
     def discard(self) -> None:
         """Cut off what was written of it, unless it has become a record or its segment is given up."""
-        if not self._ended and not self.writer.is_in_memory:
+        if self._ended:
+            return
+        self.spool.segments.end(self._segment)
+        if not self.writer.is_in_memory:
             self.spool.segments.cut(self._segment)
 
 

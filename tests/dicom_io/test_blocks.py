@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.blocks import MEMORY_BYTES, BlockWriter, memory, uncached_flag
+from dicom_io.blocks import MEMORY_BYTES, Ahead, BlockWriter, memory, uncached_flag
 from dicom_io.receiver.targets import Intake
 from dicom_io.spool import Spool
 from dicom_io.stored import read_header
@@ -25,7 +25,8 @@ def test_what_is_appended_is_what_lies_in_the_file(tmp_path: Path, size_bytes: i
     content = os.urandom(size_bytes)
     path = tmp_path / "file"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    writer = BlockWriter(path, descriptor, memory(), ahead=uncached_flag(tmp_path) if is_ahead else None)
+    ahead = Ahead(descriptor, uncached_flag(tmp_path)) if is_ahead else None
+    writer = BlockWriter(path, descriptor, memory(), ahead=ahead)
     for place in range(0, size_bytes, 100_001):
         writer.append(content[place : place + 100_001])
     writer.finish(padded=False)

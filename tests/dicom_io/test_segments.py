@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_io.blocks import BLOCK_BYTES, MEMORY_BYTES, memory
+from dicom_io.blocks import BLOCK_BYTES, MEMORY_BYTES, RECORD_MEMORY_BYTES, BlockWriter, memory
 from dicom_io.segments import END, HEAD, Record, Segment, Segments
 from dicom_io.spool import Spool
 from dicom_io.stored import read_header
@@ -81,6 +81,34 @@ def test_a_record_that_is_not_whole_is_none(tmp_path: Path, damage: str) -> None
     if damage == "changed":
         damaged(segment, b"X", start + HEAD.size + 7)
     assert left(tmp_path / "segments") == [b"whole"]
+
+
+def test_a_long_record_is_begun_early_only_while_no_other_comes(tmp_path: Path) -> None:
+    """Alone, a record goes to the disk while it comes; beside another it waits for its end. Both are found again."""
+    segments = Segments(tmp_path / "segments")
+    first, second = segments.lease(), segments.lease()
+    contents = [os.urandom(2 * MEMORY_BYTES + number) for number in range(5)]
+
+    def begun(segment: Segment, content: bytes) -> BlockWriter:
+        writer = segments.begin(segment, memory(RECORD_MEMORY_BYTES))
+        writer.append(content)
+        return writer
+
+    alone, beside = begun(first, contents[0]), begun(second, contents[1])
+    assert not alone.is_in_memory
+    assert beside.is_in_memory
+    segments.seal(first, alone)
+    behind = begun(first, contents[2])
+    assert behind.is_in_memory, "the other is still coming"
+    segments.seal(second, beside)
+    segments.end(first)  # what was begun there comes no more
+    again = begun(second, contents[3])
+    assert not again.is_in_memory
+    segments.seal(second, again)
+    again = begun(first, contents[4])
+    assert not again.is_in_memory
+    segments.seal(first, again)
+    assert sorted(left(tmp_path / "segments")) == sorted([*contents[:2], *contents[3:]])
 
 
 def test_a_segment_goes_when_its_records_are_files(tmp_path: Path) -> None:
