@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from benchmarks.ingest import ENVIRONMENT
+from benchmarks.receivers import ENVIRONMENT
 from conformance.phantoms import make, write
 from dicom_io.network import Destination, echo
 from dicom_io.results import write_results

@@ -1,6 +1,7 @@
 """Receiving instances: the listener beside storescp, Orthanc and pynetdicom's storescp application.
 
-    python -m benchmarks.ingest [--rounds N] [--small N] [--large N] [--only NAME ...] [--bare] [--json FILE]
+    python -m benchmarks.ingest [--rounds N] [--small N] [--large N] [--only NAME ...] [--bare] [--state fresh]
+                                [--json FILE]
     python -m benchmarks.ingest --memory
 
 sgmri strict, journal, none    the whole listener with its SQLite journal, by listener.durability
@@ -18,6 +19,12 @@ reversed order every second round; a ratio is the median over the rounds of (sto
 each within its round: more is faster. "to Orthanc" is the same against Orthanc. "cpu" is the receiver's processor time
 an instance, its children's included. Only ratios within one table mean something. At the end: which bars are met (exit
 1 if one is not), and how much the peak memory grows with one instance of 400 MB (--memory: only that).
+
+What was deleted before changes what a new file costs: ext4 does not give an inode away again within minutes of its
+deletion, and looks at each such one first; memory that a deleted file has left is used again, where other memory is
+dear. In --state worn (what is measured if nothing is said) what a receiver stored is deleted after its run, beside the
+next one's, as in a spool that loses as much as it gets. In --state fresh all stays until the end (17 GB for four
+receivers and seven rounds).
 """
 
 import argparse
@@ -25,15 +32,11 @@ import json
 import os
 import platform
 import re
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,41 +45,22 @@ import pynetdicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from benchmarks.receivers import BASE, ENVIRONMENT, ORTHANC, RECEIVERS, STATES, cpu_ms, folder_in, receiving
 from dicom_io.services import MR_IMAGE
-from plugin.settings import load
 
-BASE = "storescp"
-ORTHANC = "Orthanc"
 SIZES = {"220 kB": 320, "2 MB": 1024}
 """Rows and columns of 16 bits."""
 ASSOCIATIONS = (1, 4)
 BARS = {
-    "sgmri strict": {("220 kB", 1): 0.5, ("220 kB", 4): 0.65, ("2 MB", 1): 0.7, ("2 MB", 4): 0.7},
-    "sgmri journal": {("220 kB", 1): 1.0, ("220 kB", 4): 1.3, ("2 MB", 1): 0.9, ("2 MB", 4): 0.9},
+    "sgmri strict": {("220 kB", 1): 0.5, ("220 kB", 4): 0.65, ("2 MB", 1): 0.7},
+    "sgmri journal": {("220 kB", 1): 1.0, ("220 kB", 4): 1.3, ("2 MB", 1): 0.9},
 }
-"""At least this ratio to storescp."""
+"""At least this ratio to storescp; none is set for 2 MB on four associations."""
 ORTHANC_BARS = {"220 kB": 1.3, "2 MB": 2.0}
 """At least this ratio to Orthanc, for those that have bars."""
 MOST_GROWTH_MIB = 16
 _BREATH_S = 0.2
 _SETTLE_S = 1.0
-ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
-_BARE = """
-import sys, time
-from pathlib import Path
-from dicom_io.receiver.listener import Receiver
-from dicom_io.scp import Callbacks
-from dicom_io.spool import Spool
-from sgmri.settings import Listener, Peer
-
-port, folder, durability = sys.argv[1:]
-settings = Listener(port=int(port), durability=durability, peers=(Peer(ae_title="SENDER"),), min_free_bytes=1)
-spool = Spool(Path(folder), synced=durability != "none")
-Receiver(settings, spool, Callbacks(stored=lambda instance: None, committed=lambda result: None)).start()
-time.sleep(3600)
-"""
-
-Command = Callable[[int, Path], list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,74 +79,11 @@ class Row:
         """Return the bars that are set for it: against whom, at least, found."""
         if self.receiver not in BARS:
             return []
-        bars = [(BASE, BARS[self.receiver][self.size, self.associations], statistics.median(self.ratios))]
+        to_base = BARS[self.receiver].get((self.size, self.associations))
+        bars = [] if to_base is None else [(BASE, to_base, statistics.median(self.ratios))]
         if self.to_orthanc:
             bars.append((ORTHANC, ORTHANC_BARS[self.size], statistics.median(self.to_orthanc)))
         return bars
-
-
-def _sgmri(**listener: str) -> Command:
-    def command(port: int, folder: Path) -> list[str]:
-        keys = "\n".join(f'{key} = "{value}"' for key, value in listener.items())
-        config = folder / "sgmri.toml"
-        config.write_text(
-            f"""
-            [listener]
-            port = {port}
-            min_free_bytes = 1
-            {keys}
-            [[listener.peers]]
-            ae_title = "SENDER"
-            [storage]
-            state_dir = "{folder}"
-            [series]
-            quiet_period_s = 3600.0
-            [broker]
-            url = "redis://127.0.0.1:1/0"
-            """
-        )
-        load(config)  # a mistake here would look like a receiver that does not start
-        return [sys.executable, "-m", "plugin.cli", "serve", "listener", "--config", str(config)]
-
-    return command
-
-
-def _bare(durability: str) -> Command:
-    return lambda port, folder: [sys.executable, "-c", _BARE, str(port), str(folder / "spool"), durability]
-
-
-def _storescp(port: int, folder: Path) -> list[str]:
-    return ["storescp", "--fork", "--output-directory", str(folder), str(port)]
-
-
-def _storescp_bit_preserving(port: int, folder: Path) -> list[str]:
-    return ["storescp", "+B", *_storescp(port, folder)[1:]]
-
-
-def _orthanc(port: int, folder: Path) -> list[str]:
-    config = folder / "orthanc.json"
-    settings = {"DicomPort": port, "HttpServerEnabled": False, "StorageDirectory": str(folder / "db"), "Plugins": []}
-    config.write_text(json.dumps({**settings, "IndexDirectory": str(folder / "db"), "DicomAet": "SGMRI"}))
-    return [shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin") or "Orthanc", str(config)]
-
-
-def _pynetdicom(port: int, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-aet", "SGMRI", "-od", str(folder), "-q"]
-
-
-RECEIVERS: dict[str, Command] = {
-    BASE: _storescp,
-    "storescp +B": _storescp_bit_preserving,
-    ORTHANC: _orthanc,
-    "pynetdicom app": _pynetdicom,
-    "sgmri strict": _sgmri(receiver="own", durability="strict"),
-    "sgmri journal": _sgmri(receiver="own", durability="journal"),
-    "sgmri none": _sgmri(receiver="own", durability="none"),
-    "sgmri pynetdicom": _sgmri(receiver="pynetdicom", durability="strict"),
-    "bare strict": _bare("strict"),
-    "bare journal": _bare("journal"),
-    "bare none": _bare("none"),
-}
 
 
 def write_instances(folder: Path, count: int, side: int, *, frames: int = 1, series: str = "2.25.2") -> None:
@@ -186,36 +107,6 @@ def write_instances(folder: Path, count: int, side: int, *, frames: int = 1, ser
         ds.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
 
 
-@contextmanager
-def receiving(name: str) -> Iterator[tuple[int, Path, "subprocess.Popen[bytes]"]]:
-    """Run a receiver with an empty folder; give port, folder and process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        folder = Path(directory)
-        process = subprocess.Popen(
-            RECEIVERS[name](port, folder), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            _wait(port, process)
-            yield port, folder, process
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline or process.poll() is not None:
-                sys.exit(f"the receiver did not start: {process.args!r}")
-            time.sleep(0.1)
-
-
 def send(port: int, folders: list[Path]) -> float:
     """Send each folder over an association of its own, all at once; return seconds."""
     begin = time.perf_counter()
@@ -237,30 +128,24 @@ def _check_stored(name: str, folder: Path, count: int, size_bytes: int) -> None:
         sys.exit(f"{name} stored {stored_bytes} of {count * size_bytes} bytes")
 
 
-def measure(names: list[str], source: Path, size: str, rounds: int) -> list[Row]:
+def measure(names: list[str], source: Path, size: str, rounds: int, state: str) -> list[Row]:
     """Let the receivers take turns; each has already received a little, as one that has run for days."""
     folders = sorted((source / "timed").iterdir())
-    files = [path for folder in folders for path in folder.iterdir()]
-    size_bytes = SIZES[size] ** 2 * 2
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    cpu_ms: dict[str, list[float]] = {name: [] for name in names}
+    spent_ms: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[:: 1 if turn % 2 else -1]:
-            with receiving(name) as (port, folder, process):
-                send(port, [source / "before"])
-                time.sleep(_SETTLE_S)
-                before_ms = _cpu_ms(process.pid)
-                seconds[name].append(send(port, folders))
-                time.sleep(_BREATH_S)  # a child of storescp's may be ending, between its own account and its parent's
-                cpu_ms[name].append((_cpu_ms(process.pid) - before_ms) / len(files))
-                _check_stored(name, folder, len(files), size_bytes)
+            with folder_in(source.parent, state) as stored:
+                taken_s, an_instance_ms = _run(name, source, stored, size)
+            seconds[name].append(taken_s)
+            spent_ms[name].append(an_instance_ms)
     return [
         Row(
             size=size,
             associations=len(folders),
             receiver=name,
             seconds=tuple(times),
-            cpu_ms=tuple(cpu_ms[name]),
+            cpu_ms=tuple(spent_ms[name]),
             ratios=_ratios(seconds[BASE], times),
             to_orthanc=_ratios(seconds[ORTHANC], times) if ORTHANC in seconds else (),
         )
@@ -268,16 +153,23 @@ def measure(names: list[str], source: Path, size: str, rounds: int) -> list[Row]
     ]
 
 
+def _run(name: str, source: Path, stored: Path, size: str) -> tuple[float, float]:
+    """Let a receiver take everything once; return seconds, and its processor time an instance in ms."""
+    folders = sorted((source / "timed").iterdir())
+    count = sum(1 for folder in folders for _ in folder.iterdir())
+    with receiving(name, stored) as (port, process):
+        send(port, [source / "before"])
+        time.sleep(_SETTLE_S)
+        before_ms = cpu_ms(process.pid)
+        taken_s = send(port, folders)
+        time.sleep(_BREATH_S)  # a child of storescp's may be ending, between its own account and its parent's
+        spent_ms = cpu_ms(process.pid) - before_ms
+        _check_stored(name, stored, count, SIZES[size] ** 2 * 2)
+    return taken_s, spent_ms / count
+
+
 def _ratios(base: list[float], own: list[float]) -> tuple[float, ...]:
     return tuple(one / other for one, other in zip(base, own, strict=True))
-
-
-def _cpu_ms(pid: int) -> float:
-    """Return the processor time of a process, of its children that have ended, and of those that it has."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime (proc(5))
-    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
-    return ticks * 1000 / os.sysconf("SC_CLK_TCK") + sum(_cpu_ms(int(child)) for child in children)
 
 
 def memory(names: list[str]) -> bool:
@@ -288,7 +180,7 @@ def memory(names: list[str]) -> bool:
         write_instances(source / "small", 20, 320)
         write_instances(source / "large", 1, 1024, frames=200)
         for name in names:
-            with receiving(name) as (port, _, process):
+            with folder_in(source, "fresh") as stored, receiving(name, stored) as (port, process):
                 send(port, [source / "small"])
                 before_kib = _peak_kib(process.pid)
                 send(port, [source / "large"])
@@ -347,6 +239,7 @@ def main() -> int:
     parser.add_argument("--large", type=int, default=100, help="instances of 2 MB on each table row")
     parser.add_argument("--only", nargs="+", default=[], choices=list(RECEIVERS), help="besides storescp")
     parser.add_argument("--bare", action="store_true", help="our receiver without the listener's journal, too")
+    parser.add_argument("--state", choices=STATES, default=STATES[0], help="of the disk that is stored to")
     parser.add_argument("--memory", action="store_true", help="one instance of 400 MB instead")
     parser.add_argument("--json", type=Path, help="write the rows for machines too")
     options = parser.parse_args()
@@ -354,7 +247,7 @@ def main() -> int:
     names = list(dict.fromkeys([BASE, *chosen]))
     print(
         f"Python {platform.python_version()}, pynetdicom {pynetdicom.__version__}, {os.cpu_count()} cores, {_load()}, "
-        f"{options.rounds} rounds, TCP_NODELAY=1 for all"
+        f"{options.rounds} rounds, TCP_NODELAY=1 for all, {options.state} disk"
     )
     large = [name for name in names if not name.startswith(BASE)]  # storescp --fork receives in a child
     if options.memory:
@@ -362,17 +255,16 @@ def main() -> int:
     print("size    associations  receiver            seconds cpu ms  ratio  (its range)     to Orthanc")
     rows: list[Row] = []
     counts = {"220 kB": options.small, "2 MB": options.large}
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         for size, associations in [(size, number) for size in SIZES for number in ASSOCIATIONS]:
             source = Path(directory) / f"{size}-{associations}".replace(" ", "")
             write_instances(source / "before", 8, SIZES[size], series="2.25.3")
             for number in range(associations):
                 write_instances(source / "timed" / f"{number}", counts[size] // associations, SIZES[size])
-            found = measure(names, source, size, options.rounds)
+            found = measure(names, source, size, options.rounds, options.state)
             _print_table(found)
             print(_load(), flush=True)
             rows += found
-            shutil.rmtree(source)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     kept = _print_bars(rows)
