@@ -32,6 +32,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -265,6 +266,8 @@ def main() -> int:
             _print_table(found)
             print(_load(), flush=True)
             rows += found
+            if options.state == "worn":
+                shutil.rmtree(source)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     kept = _print_bars(rows)

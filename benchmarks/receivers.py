@@ -108,11 +108,11 @@ def folder_in(root: Path, state: str) -> Iterator[Path]:
 
     worn: what was stored is deleted at once, beside what comes next; fresh: it is written out, and stays with the root.
     """
-    folder = Path(tempfile.mkdtemp(dir=root))
-    yield folder
     if state == "worn":
-        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
     else:
+        yield Path(tempfile.mkdtemp(dir=root))
         os.sync()
 
 
