@@ -42,7 +42,7 @@ class Incoming:
         self._lock = threading.Lock()
         self._current = self._name = ""
         self._left = 0
-        self._earlier: list[str] = []
+        self._earlier: list[str] = []  # of these the last may have been named to somebody who has not opened it yet
 
     def new_part(self) -> Path:
         """Return the path of a file that is not there, in a directory that is; its name is used once.
@@ -59,14 +59,15 @@ class Incoming:
             return Path(self._current, f"{self._name}-{self._left}{PART}")
 
     def _begin(self) -> None:
-        if not self._directory.exists():
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-            _spread_below(self._directory)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        _spread_below(self._directory)
         name = secrets.token_hex(8)
         directory = self._directory / name
         directory.mkdir(mode=0o700)
-        # One from which a file is still to be placed goes the next time
-        self._earlier = [path for path in (*self._earlier, self._current) if path and not _was_removed(path)]
+        # One from which a file is still to be placed goes another time
+        self._earlier = [path for path in self._earlier if not _was_removed(path)]
+        if self._current:
+            self._earlier.append(self._current)
         self._current, self._name, self._left = os.fspath(directory), name, _PARTS
 
     def remove_left_behind(self) -> int:

@@ -150,12 +150,13 @@ class Segments:
         """Return what the next record of a leased segment is written with, until :meth:`seal` or :meth:`end`.
 
         While no other record comes in, the disk begins with a long one piece by piece: it would have nothing to do.
-        While others do, the processor has none to spare for the page cache, and a record is written past it at its end.
-        Its head is left empty.
+        While others do, the processor has no time to spare for the page cache, and a record is written past it at its
+        end; so it is where the page cache would keep it, which costs more than the disk's wait. Its head is left empty.
         """
         with self._lock:
-            ahead = None if self._coming else Ahead(segment.descriptor, self._uncached)
+            is_early = self._uncached and not self._coming
             self._coming.add(segment)
+        ahead = Ahead(segment.descriptor, self._uncached) if is_early else None
         room = blocks if ahead is None else blocks[:MEMORY_BYTES]
         writer = BlockWriter(segment.path, segment.appender, room, segment.end, ahead=ahead, sums_from=HEAD.size)
         writer.append(bytes(HEAD.size))

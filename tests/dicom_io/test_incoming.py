@@ -30,11 +30,28 @@ def test_a_directory_goes_when_nothing_in_it_is_still_to_be_placed(
     parts = Incoming(tmp_path / "in")
     slow = parts.new_part()
     slow.write_bytes(b"slow")
-    others = [parts.new_part() for _ in range(3)]
-    assert {path.name for path in (tmp_path / "in").iterdir()} == {slow.parent.name, others[-1].parent.name}
+    others = [parts.new_part() for _ in range(4)]
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {part.parent.name for part in (slow, *others[-2:])}
     slow.rename(tmp_path / "placed")
     last = parts.new_part()
-    assert list((tmp_path / "in").iterdir()) == [last.parent]
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {last.parent.name, others[-1].parent.name}
+
+
+def test_a_part_that_was_named_can_still_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another association takes the next directory between the name of a part and its opening."""
+    monkeypatch.setattr(incoming, "_PARTS", 1)
+    parts = Incoming(tmp_path / "in")
+    named = parts.new_part()
+    parts.new_part()
+    named.write_bytes(b"")
+
+
+def test_a_directory_of_an_earlier_version_is_marked_too(tmp_path: Path) -> None:
+    """An update finds the directory for parts already there."""
+    _skip_without_marks(tmp_path)
+    (tmp_path / "in").mkdir()
+    Incoming(tmp_path / "in").new_part()
+    assert _is_top(tmp_path / "in")
 
 
 def test_a_directory_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
@@ -61,8 +78,18 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
 
 def test_directories_are_spread_where_the_file_system_can(tmp_path: Path) -> None:
     """The directory is marked as top of a hierarchy (chattr +T), by which ext4 begins each below in another region."""
-    if subprocess.run(["chattr", "+T", tmp_path], check=False, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("this file system knows no such mark")
+    _skip_without_marks(tmp_path)
     part = Incoming(tmp_path / "in").new_part()
-    said = subprocess.check_output(["lsattr", "-d", part.parent.parent, part.parent], text=True)
-    assert ["T" in line.partition(" ")[0] for line in said.splitlines()] == [True, False]
+    assert _is_top(part.parent.parent)
+    assert not _is_top(part.parent)
+
+
+def _skip_without_marks(directory: Path) -> None:
+    if subprocess.run(["chattr", "+T", directory], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this file system knows no such mark")
+    subprocess.run(["chattr", "-T", directory], check=True)
+
+
+def _is_top(directory: Path) -> bool:
+    said = subprocess.check_output(["lsattr", "-d", directory], text=True)
+    return "T" in said.partition(" ")[0]
