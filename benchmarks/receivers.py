@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from plugin.parts import free_port
 from plugin.settings import load
 
 BASE = "storescp"
@@ -119,8 +120,7 @@ def folder_in(root: Path, state: str) -> Iterator[Path]:
 @contextmanager
 def receiving(name: str, folder: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     """Run a receiver that stores to a folder; give port and process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     process = subprocess.Popen(
         RECEIVERS[name](port, folder), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

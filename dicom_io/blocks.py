@@ -15,6 +15,7 @@ import os
 import secrets
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def whole_blocks(size_bytes: int) -> int:
     return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def turn(size_bytes: int) -> AbstractContextManager[object]:
+def _turn(size_bytes: int) -> AbstractContextManager[object]:
     """Return what to hold while so many bytes are synced: of large ones two at a time.
 
     Several that are synced at once share the disk and end together, and their senders wait together: neither disk nor
@@ -69,8 +70,9 @@ class Ahead(NamedTuple):
     flag: int
 
 
+@lru_cache(maxsize=64)
 def direct_flag(directory: Path) -> int:
-    """Return ``O_DIRECT`` if files of a directory can be written past the page cache, else 0.
+    """Return ``O_DIRECT`` if files of a directory can be written past the page cache, else 0; tried once.
 
     Raises
     ------
@@ -80,8 +82,9 @@ def direct_flag(directory: Path) -> int:
     return _DIRECT if _takes(directory, opened=_DIRECT) else 0
 
 
+@lru_cache(maxsize=64)
 def uncached_flag(directory: Path) -> int:
-    """Return ``RWF_DONTCACHE`` if files of a directory can be written so, else 0.
+    """Return ``RWF_DONTCACHE`` if files of a directory can be written so, else 0; tried once.
 
     The disk begins at once with what is written so, and its memory is free for the next bytes when it is done: an
     instance costs no memory that the machine has not used for long, which is dear on virtual machines (ADR 0017).
@@ -222,7 +225,7 @@ class BlockWriter:
         self._blocks[left:end] = bytes(end - left)
         if self.is_in_memory:
             self._blocks[: len(head)] = head
-            with turn(end if synced else 0):
+            with _turn(end if synced else 0):
                 self._write(self._blocks[:end], 0, synced=synced)
         else:
             self._write(self._blocks[:end], self._written)
@@ -230,7 +233,7 @@ class BlockWriter:
                 self._blocks[:BLOCK_BYTES] = head + self._first[len(head) : BLOCK_BYTES]
                 self._write(self._blocks[:BLOCK_BYTES], 0)
         if synced and not (self.is_in_memory and _DSYNC):
-            with turn(self.size_bytes):
+            with _turn(self.size_bytes):
                 os.fdatasync(self._descriptor)
         return self._start + self._written + end
 

@@ -89,8 +89,6 @@ class Segments:
     """
 
     directory: Path
-    _direct: int | None = None  # not yet known
-    _uncached: int = 0
     _coming: set[Segment] = field(default_factory=set)
     _waiting: dict[str, dict[str, Record]] = field(default_factory=dict)
     _free: list[Segment] = field(default_factory=list)
@@ -112,11 +110,9 @@ class Segments:
         if not self.directory.exists():
             self.directory.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory.parent)
-        if self._direct is None:
-            self._uncached = uncached_flag(self.directory)
-            self._direct = direct_flag(self.directory)
+        direct = direct_flag(self.directory)
         path = self.directory / f"{secrets.token_hex(8)}{_SUFFIX}"
-        appender = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | self._direct, 0o600)
+        appender = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | direct, 0o600)
         segment = Segment(path=path, descriptor=os.open(path, os.O_RDWR | os.O_CLOEXEC), appender=appender)
         try:
             sync_directory(self.directory)
@@ -153,10 +149,11 @@ class Segments:
         While others do, the processor has no time to spare for the page cache, and a record is written past it at its
         end; so it is where the page cache would keep it, which costs more than the disk's wait. Its head is left empty.
         """
+        uncached = uncached_flag(self.directory)
         with self._lock:
-            is_early = self._uncached and not self._coming
+            is_early = uncached and not self._coming
             self._coming.add(segment)
-        ahead = Ahead(segment.descriptor, self._uncached) if is_early else None
+        ahead = Ahead(segment.descriptor, uncached) if is_early else None
         room = blocks if ahead is None else blocks[:MEMORY_BYTES]
         writer = BlockWriter(segment.path, segment.appender, room, segment.end, ahead=ahead, sums_from=HEAD.size)
         writer.append(bytes(HEAD.size))

@@ -51,7 +51,6 @@ class Spool:
         self._free_bytes = 0
         self._look_again_at = 0.0
         self._incoming = Incoming(root / "incoming")
-        self._uncached: int | None = None  # not yet known
         self._without_directory: set[str] = set()  # series that wait in segments; changed by who holds _placing
         self._placing = threading.Lock()
         self._gathering = threading.Lock()
@@ -85,9 +84,7 @@ class Spool:
         OSError
             If the disk refuses.
         """
-        if self._uncached is None:
-            self._uncached = uncached_flag(self.root)
-        return self._uncached
+        return uncached_flag(self.root)
 
     def write_part(self, encoded: bytes) -> Path:
         """Write an instance to a new part file.
